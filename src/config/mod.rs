@@ -1,0 +1,3 @@
+//! The configuration, in three stages: fragments as they are read, one merged tree, validated [`settings`].
+
+pub mod settings;

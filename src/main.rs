@@ -1,0 +1,3 @@
+//! The `agent-portail` program.
+
+fn main() {}
