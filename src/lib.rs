@@ -2,5 +2,7 @@
 //!
 //! `docs/ARCHITECTURE.md` has the bird's eye view. Modules lie on floors, and imports go down only.
 
+pub mod cli;
 pub mod config;
+pub mod logging;
 pub mod model;

@@ -1,0 +1,235 @@
+//! The command line: one file a command, the exit codes, and how an error is printed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::{Args, Parser, Subcommand};
+
+#[cfg(feature = "demo")]
+use crate::config::settings::{LogFormat, LogLevel, LogMethod, LogSettings};
+use crate::config::{Effective, Flag, Sources, load};
+use crate::logging::{self, Destination};
+
+pub mod config;
+pub mod output;
+
+mod exit;
+mod flag;
+
+pub use exit::Exit;
+
+/// Mirrors local folders to an S3 bucket and records each file in PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "agent-portail", version, max_term_width = 100, after_help = EXIT_STATUS)]
+pub struct Cli {
+    /// The configuration file [env: AGENT_PORTAIL_CONFIG] [default: /etc/agent-portail/config.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Sets one key of the configuration, over the file and the environment; may be repeated
+    ///
+    /// For example `--set sync.workers=8`. Passwords are refused, because other users see the command line, and folders,
+    /// which are written into the file.
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE", value_parser = flag::FlagParser)]
+    pub set: Vec<Flag>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0    done and in sync
+  1    something failed, differs or is held; each is named
+  2    wrong usage
+  78   invalid configuration
+  130  interrupted";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Mirrors every folder once, then exits
+    ///
+    /// One reconciliation: what was added or changed is uploaded, what is gone is deleted from the bucket, and the catalog
+    /// records each. A pass that would delete more than a folder's threshold holds the deletions until they are approved
+    /// (see `deletes`).
+    Sync(SyncArgs),
+    /// Shows each folder's state, files, bytes, failures and held deletions, from the catalog
+    Status(StatusArgs),
+    /// Validates the configuration and tries each thing that it names
+    ///
+    /// Folders, inotify limits, PostgreSQL, and the bucket's permissions, by writing and removing a probe object. One line
+    /// each, with the remedy where it fails.
+    Check(CheckArgs),
+    /// Lists, approves or rejects the deletions that a folder's threshold holds back
+    #[command(subcommand)]
+    Deletes(DeletesCommand),
+    /// Brings the database schema up to date
+    ///
+    /// `sync` does it at its start, too.
+    Migrate,
+    /// Prints the configuration in force, each value with the layer that it came from
+    ///
+    /// Layers, later wins: built-in defaults, the file, systemd credentials, the environment (DB_HOST, AWS_BUCKET_NAME…),
+    /// AGENT_PORTAIL__SECTION__KEY, --set. Secrets are shown as ***.
+    Config,
+    /// Shows everything on this machine, with nothing to configure
+    ///
+    /// A throw-away PostgreSQL, an embedded S3 server and one pass over DIR or a sample folder. Removes what it made when it
+    /// ends.
+    #[cfg(feature = "demo")]
+    Demo(DemoArgs),
+}
+
+/// Of `sync`.
+#[derive(Args, Clone, Debug)]
+pub struct SyncArgs {
+    /// Print what would be done, one line an action, and change nothing anywhere
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Only this folder; may be repeated
+    #[arg(long = "folder", value_name = "NAME")]
+    pub folders: Vec<String>,
+    /// Wait while another agent holds the writer's lock, instead of giving up after 5 s
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Of `status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Of `check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// Only what needs neither PostgreSQL nor S3
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Of `deletes`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeletesCommand {
+    /// Shows the deletions that wait for a decision
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Only this folder
+        #[arg(long, value_name = "NAME")]
+        folder: Option<String>,
+    },
+    /// Lets held deletions happen, at once or in the next pass
+    Approve {
+        /// The folder
+        #[arg(long, value_name = "NAME")]
+        folder: String,
+        /// Only this path and what is below it
+        #[arg(long, value_name = "SUB", conflicts_with = "identity")]
+        path: Option<String>,
+        /// Accept that the folder is another than the one that was synced, such as a new disk
+        #[arg(long)]
+        identity: bool,
+    },
+    /// Keeps the objects of held deletions for good
+    Reject {
+        /// The folder
+        #[arg(long, value_name = "NAME")]
+        folder: String,
+        /// Only this path and what is below it
+        #[arg(long, value_name = "SUB")]
+        path: Option<String>,
+    },
+}
+
+/// Of `demo`.
+#[cfg(feature = "demo")]
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// The folder to mirror; without it, a sample
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Exit after the pass instead of waiting for Ctrl-C
+    #[arg(long)]
+    pub once: bool,
+}
+
+impl Cli {
+    /// Parses the command line of this process; the first argument is the program.
+    ///
+    /// # Errors
+    /// With wrong usage, and with the text of `--help` and `--version`; clap's own `exit` prints either.
+    pub fn parse_args(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(flag::gather(args))
+    }
+
+    /// Loads the configuration, starts logging and runs the command.
+    ///
+    /// # Errors
+    /// With a [`ConfigError`](crate::config::ConfigError) if the configuration is invalid, or whatever the command failed
+    /// with.
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        #[cfg(feature = "demo")]
+        if let Command::Demo(args) = self.command {
+            let _guard = logging::init(&DEMO_LOG, Destination::Command)?;
+            return runtime.block_on(demo(args));
+        }
+        let effective = load(&Sources::capture(self.config, self.set, std::env::vars_os()))?;
+        let _guard = logging::init(&effective.settings.log, Destination::Command)?;
+        runtime.block_on(dispatch(self.command, effective))
+    }
+}
+
+/// The demo reads no configuration.
+#[cfg(feature = "demo")]
+const DEMO_LOG: LogSettings = LogSettings { method: LogMethod::Stdout, level: LogLevel::Warn, format: LogFormat::Text };
+
+/// One line a command.
+async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit> {
+    match command {
+        Command::Config => config::run(&effective).await,
+        Command::Sync(_) => bail!("run `sync`: it is not part of this build"),
+        Command::Status(_) => bail!("run `status`: it is not part of this build"),
+        Command::Check(_) => bail!("run `check`: it is not part of this build"),
+        Command::Deletes(_) => bail!("run `deletes`: it is not part of this build"),
+        Command::Migrate => bail!("run `migrate`: it is not part of this build"),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo(args).await,
+    }
+}
+
+#[cfg(feature = "demo")]
+async fn demo(_: DemoArgs) -> anyhow::Result<Exit> {
+    bail!("run `demo`: it is not part of this build")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_go_before_and_after_the_command() {
+        for args in [["agent-portail", "-c", "/x", "config"], ["agent-portail", "config", "-c", "/x"]] {
+            assert_eq!(Cli::try_parse_from(args).unwrap().config, Some("/x".into()));
+        }
+        let line = "agent-portail --set log.level=warn deletes --set sync.workers=8 list --set log.format=json";
+        let flags = Cli::parse_args(line.split(' ').map(OsString::from)).unwrap().set;
+        let flag = |text: &str| text.parse::<Flag>().unwrap();
+        assert_eq!(flags, [flag("log.level=warn"), flag("sync.workers=8"), flag("log.format=json")]);
+    }
+}
