@@ -20,6 +20,8 @@ use filter::Threshold;
 
 mod filter;
 mod format;
+#[cfg(target_os = "linux")]
+mod journal;
 
 pub use crate::success;
 
@@ -140,7 +142,7 @@ pub fn to_writer<W>(settings: &LogSettings, ansi: bool, writer: W) -> Dispatch
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let threshold = Threshold::all(settings.level);
+    let threshold = Threshold(settings.level);
     match settings.format {
         LogFormat::Text => {
             let layer = fmt::layer().fmt_fields(format::EscapedFields).event_format(format::Text);
@@ -222,28 +224,10 @@ impl<W: Write> Write for OrStderr<W> {
     }
 }
 
-/// Syslog's severities (RFC 5424): error 3, warn 4, success 5 (notice), info 6, debug and trace 7. The layer maps tracing's
-/// levels only, so that `success` takes a layer of its own.
 #[cfg(target_os = "linux")]
 fn to_journald(settings: &LogSettings) -> Result<Dispatch, LoggingError> {
-    use tracing_journald::{Priority, PriorityMappings};
-    let layer = |info| {
-        let mappings = PriorityMappings {
-            error: Priority::Error,
-            warn: Priority::Warning,
-            info,
-            debug: Priority::Debug,
-            trace: Priority::Debug,
-        };
-        let layer = tracing_journald::layer().map_err(|source| LoggingError::Journald { source })?;
-        Ok(layer
-            .with_syslog_identifier("agent-portail".to_owned())
-            .with_field_prefix(Some("AP".to_owned()))
-            .with_priority_mappings(mappings))
-    };
-    let outcomes = layer(Priority::Notice)?.with_filter(Threshold::outcomes(settings.level));
-    let others = layer(Priority::Informational)?.with_filter(Threshold::others(settings.level));
-    Ok(Dispatch::new(Registry::default().with(outcomes).with(others)))
+    let journal = journal::Journal::connect().map_err(|source| LoggingError::Journald { source })?;
+    Ok(Dispatch::new(Registry::default().with(journal.with_filter(Threshold(settings.level)))))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -194,3 +194,13 @@ fn an_existing_logger_is_not_replaced() {
     assert!(first.is_ok());
     assert!(matches!(second, Err(LoggingError::Installed)));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_journal_the_method_journald_is_refused_with_a_remedy() {
+    let settings = LogSettings { method: LogMethod::Journald, ..settings(LogLevel::Info, LogFormat::Text) };
+    match logging::open(&settings, Destination::Service) {
+        Ok(_) => assert!(Path::new("/run/systemd/journal/socket").exists()),
+        Err(error) => assert!(error.to_string().contains("set log.method to stdout"), "{error}"),
+    }
+}

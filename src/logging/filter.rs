@@ -18,55 +18,30 @@ pub(super) fn is_outcome(metadata: &Metadata<'_>) -> bool {
     *metadata.level() == Level::INFO && metadata.fields().field(MARKER).is_some()
 }
 
-/// Lets events through up to a level, all of them or one part.
+/// Lets through what is as severe as a level, or more.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Threshold {
-    level: LogLevel,
-    part: Part,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    All,
-    Outcomes,
-    Others,
-}
+pub(super) struct Threshold(pub(super) LogLevel);
 
 impl Threshold {
-    pub(super) fn all(level: LogLevel) -> Self {
-        Self { level, part: Part::All }
-    }
-
-    pub(super) fn outcomes(level: LogLevel) -> Self {
-        Self { level, part: Part::Outcomes }
-    }
-
-    pub(super) fn others(level: LogLevel) -> Self {
-        Self { level, part: Part::Others }
-    }
-
     fn lets_through(self, metadata: &Metadata<'_>) -> bool {
         let ours = metadata.target() == OURS || metadata.target().starts_with("agent_portail::");
         if !ours {
-            return *metadata.level() <= self.of_others() && (metadata.is_span() || self.part != Part::Outcomes);
+            return *metadata.level() <= self.of_others();
         }
-        let outcome = is_outcome(metadata);
-        let severe_enough = match self.level {
-            LogLevel::Success => outcome || *metadata.level() <= Level::WARN,
-            LogLevel::Error | LogLevel::Warn | LogLevel::Info | LogLevel::Debug | LogLevel::Trace => {
-                *metadata.level() <= self.of_ours()
-            }
-        };
-        let in_part = match self.part {
-            Part::All => true,
-            Part::Outcomes => outcome,
-            Part::Others => !outcome,
-        };
-        severe_enough && (metadata.is_span() || in_part)
+        match self.0 {
+            // A span of the level INFO is no outcome, but an outcome inside it wants its fields.
+            LogLevel::Success if !metadata.is_span() => *metadata.level() <= Level::WARN || is_outcome(metadata),
+            LogLevel::Error
+            | LogLevel::Warn
+            | LogLevel::Success
+            | LogLevel::Info
+            | LogLevel::Debug
+            | LogLevel::Trace => *metadata.level() <= self.of_ours(),
+        }
     }
 
     fn of_ours(self) -> LevelFilter {
-        match self.level {
+        match self.0 {
             LogLevel::Error => LevelFilter::ERROR,
             LogLevel::Warn => LevelFilter::WARN,
             LogLevel::Success | LogLevel::Info => LevelFilter::INFO,
@@ -78,7 +53,7 @@ impl Threshold {
     /// Libraries are quiet, and never louder than DEBUG: below it the S3 client logs whole requests with their headers,
     /// a session token among them.
     fn of_others(self) -> LevelFilter {
-        match self.level {
+        match self.0 {
             LogLevel::Error => LevelFilter::ERROR,
             LogLevel::Warn | LogLevel::Success | LogLevel::Info | LogLevel::Debug => LevelFilter::WARN,
             LogLevel::Trace => LevelFilter::DEBUG,
