@@ -3,4 +3,7 @@
 //! `docs/ARCHITECTURE.md` has the bird's eye view. Modules lie on floors, and imports go down only.
 
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod model;
+pub mod remote;
