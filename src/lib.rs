@@ -4,5 +4,8 @@
 
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod logging;
 pub mod model;
+pub mod remote;

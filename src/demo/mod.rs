@@ -1,0 +1,3 @@
+//! Everything on one machine with nothing to configure: the parts of `agent-portail demo`, which the tests use too.
+
+pub mod s3;

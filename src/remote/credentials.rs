@@ -1,0 +1,139 @@
+//! Where credentials and the region come from: the standard AWS chain, with a bound on how long it may look.
+
+use std::time::Duration;
+
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::imds;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::imds::region::ImdsRegionProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::provider_config::ProviderConfig;
+use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_s3::config::{Region, SharedHttpClient};
+use secrecy::ExposeSecret;
+
+use super::error::{Operation, RemoteError, Trouble};
+use crate::config::settings::S3Settings;
+
+/// Every source of the chain answers within a second or two where it exists at all.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What compatible stores without regions are signed for; most take anything.
+const ANY_REGION: &str = "us-east-1";
+
+/// Finds the region, and credentials that exist. Whether they are any good, only the store knows.
+pub(super) async fn find(
+    settings: &S3Settings,
+    http: &SharedHttpClient,
+) -> Result<(Region, SharedCredentialsProvider), RemoteError> {
+    // A store on this machine has nothing to do with the cloud that the machine may be in.
+    let ask_instance = !settings.endpoint_url.as_deref().is_some_and(is_loopback);
+    let region = match &settings.region {
+        Some(region) => Region::new(region.clone()),
+        None => find_region(settings, http, ask_instance).await?,
+    };
+    let provider = match &settings.credentials {
+        Some(credentials) => SharedCredentialsProvider::new(Credentials::new(
+            credentials.access_key_id.clone(),
+            credentials.secret_access_key.expose_secret(),
+            None,
+            None,
+            "systemd credentials",
+        )),
+        None => SharedCredentialsProvider::new(chain(&region, http, ask_instance)),
+    };
+    let found = tokio::time::timeout(PATIENCE, provider.provide_credentials()).await;
+    match found.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(PATIENCE))) {
+        Ok(_) => Ok((region, provider)),
+        Err(error) => Err(connect_error(Trouble::NoCredentials, error)),
+    }
+}
+
+/// The order of the AWS command line: environment, profile, web identity, container, instance.
+fn chain(region: &Region, http: &SharedHttpClient, ask_instance: bool) -> CredentialsProviderChain {
+    let config = provider_config(http).with_region(Some(region.clone()));
+    let profile = ProfileFileCredentialsProvider::builder().configure(&config).build();
+    let web_identity = WebIdentityTokenCredentialsProvider::builder().configure(&config).build();
+    let container = EcsCredentialsProvider::builder().configure(&config).build();
+    let chain = CredentialsProviderChain::first_try("Environment", EnvironmentVariableCredentialsProvider::new())
+        .or_else("Profile", profile)
+        .or_else("WebIdentityToken", web_identity)
+        .or_else("EcsContainer", container);
+    if !ask_instance {
+        return chain;
+    }
+    let instance = ImdsCredentialsProvider::builder().configure(&config).imds_client(instance_metadata(&config));
+    chain.or_else("Ec2InstanceMetadata", instance.build())
+}
+
+async fn find_region(
+    settings: &S3Settings,
+    http: &SharedHttpClient,
+    ask_instance: bool,
+) -> Result<Region, RemoteError> {
+    let config = provider_config(http);
+    let profile = ProfileFileRegionProvider::builder().configure(&config).build();
+    let mut chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(profile);
+    if settings.endpoint_url.is_some() {
+        chain = chain.or_else(Region::new(ANY_REGION));
+    } else if ask_instance {
+        let instance = ImdsRegionProvider::builder().configure(&config).imds_client(instance_metadata(&config));
+        chain = chain.or_else(instance.build());
+    }
+    match tokio::time::timeout(PATIENCE, chain.region()).await {
+        Ok(Some(region)) => Ok(region),
+        Ok(None) | Err(_) => {
+            let source = "neither the configuration nor the AWS environment, profile or instance names one";
+            Err(connect_error(Trouble::NoRegion, source))
+        }
+    }
+}
+
+fn provider_config(http: &SharedHttpClient) -> ProviderConfig {
+    ProviderConfig::without_region().with_http_client(http.clone())
+}
+
+/// On a machine outside AWS nobody answers at this address, and packets to it may vanish.
+fn instance_metadata(config: &ProviderConfig) -> imds::Client {
+    imds::Client::builder()
+        .configure(config)
+        .max_attempts(2)
+        .connect_timeout(Duration::from_secs(1))
+        .read_timeout(Duration::from_secs(1))
+        .operation_timeout(Duration::from_secs(5))
+        .build()
+}
+
+fn connect_error(trouble: Trouble, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RemoteError {
+    RemoteError { operation: Operation::Connect, bucket: String::new(), key: None, trouble, source: source.into() }
+}
+
+/// Whether a URL's host is this machine.
+pub(super) fn is_loopback(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else { return false };
+    let Some(host) = uri.host() else { return false };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for url in ["http://127.0.0.1:3900", "http://localhost", "https://[::1]:9000/", "http://127.8.8.8"] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://10.0.0.1", "https://s3.example.com", "https://localhost.example.com", "nonsense url"] {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
+}

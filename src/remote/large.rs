@@ -1,0 +1,358 @@
+//! Uploads in parts: what is too large for one request.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use md5::{Digest as _, Md5};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::budget::Budget;
+use super::client::Bucket;
+use super::error::{Operation, RemoteError, Trouble, UploadError};
+use super::object::{Attributes, Stored};
+use super::part::{self, ReadFailure, STREAM_MEMORY, Slice};
+use crate::model::{Digest, ETag, ObjectKey};
+
+/// What S3 takes for one object.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+const MAX_PARTS: u64 = 10_000;
+
+/// A part up to this size is read once and held while it is sent. A larger one is read twice instead.
+const HELD_PART: u64 = 8 << 20;
+
+/// Parts of one file on their way at once. More would not be faster and could take every slot from the other files.
+const PARTS_AT_ONCE: usize = 16;
+
+/// How often an abort is repeated: a part that was on its way may arrive after it.
+const ABORTS: u32 = 5;
+
+/// A file to upload in parts. It needs neither budget nor slots from the caller, who must not hold any: each part takes
+/// first its bytes of `budget`, then one of `slots`.
+pub struct LargeUpload<'a> {
+    /// Open for reading; read by position only.
+    pub file: Arc<File>,
+    /// Bytes, when it was hashed.
+    pub size: u64,
+    /// The MD5 of the whole file, which is noted in the object's metadata.
+    pub digest: Digest,
+    /// Of the object.
+    pub attributes: &'a Attributes,
+    /// The size of a part. It grows by itself where a file would have too many.
+    pub part_size: u64,
+    /// Whether the file is still what was hashed. Asked right before the object becomes visible.
+    pub unchanged: &'a (dyn Fn() -> io::Result<bool> + Send + Sync),
+    /// For parts in memory.
+    pub budget: &'a Budget,
+    /// Concurrent requests of the whole program; each part takes one.
+    pub slots: &'a Semaphore,
+    /// Ends the upload early; nothing becomes visible, and nothing is left behind.
+    pub cancel: &'a CancellationToken,
+    /// Told the bytes of each part that has arrived.
+    pub progress: &'a (dyn Fn(u64) + Send + Sync),
+}
+
+/// A part that the store has acknowledged.
+struct Arrived {
+    number: u32,
+    etag: String,
+    digest: Digest,
+}
+
+impl Bucket {
+    /// Uploads a large file. It becomes visible at once and whole, or not at all; see [`LargeUpload`].
+    ///
+    /// Await it to the end: to stop early, use its `cancel`, or the parts that have arrived stay in the store and cost money.
+    pub async fn put_large(&self, key: &ObjectKey, upload: LargeUpload<'_>) -> Result<Stored, UploadError> {
+        let id = tokio::select! {
+            id = self.create(key, &upload) => id?,
+            // The store may have created it all the same. It holds no bytes, and lifecycle rules sweep such uploads away.
+            () = upload.cancel.cancelled() => return Err(UploadError::Cancelled { key: key.clone() }),
+        };
+        let outcome = tokio::select! {
+            outcome = self.send_parts(key, &id, &upload) => outcome,
+            () = upload.cancel.cancelled() => Err(UploadError::Cancelled { key: key.clone() }),
+        };
+        let outcome = match outcome {
+            Ok(parts) => self.complete(key, &id, parts, &upload).await,
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            self.abort(key, &id).await;
+        }
+        outcome
+    }
+
+    async fn create(&self, key: &ObjectKey, upload: &LargeUpload<'_>) -> Result<String, RemoteError> {
+        let (encryption, encryption_key) = self.encryption();
+        let _slot = upload.slots.acquire().await.ok();
+        let answer = self
+            .sdk()
+            .create_multipart_upload()
+            .bucket(self.name())
+            .key(key.as_str())
+            .content_type(&upload.attributes.content_type)
+            .set_metadata(Some(upload.attributes.user_metadata(Some(upload.digest))))
+            .set_storage_class(self.client.inner.storage_class.clone())
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(encryption_key)
+            .send()
+            .await
+            .map_err(|error| self.failed(Operation::CreateMultipartUpload, Some(key), error))?;
+        let id = answer.upload_id().map(str::to_owned);
+        id.ok_or_else(|| self.unexpected(Operation::CreateMultipartUpload, Some(key), "it has no upload id"))
+    }
+
+    /// All parts, in order of their numbers.
+    async fn send_parts(
+        &self,
+        key: &ObjectKey,
+        id: &str,
+        upload: &LargeUpload<'_>,
+    ) -> Result<Vec<Arrived>, UploadError> {
+        let part_size = part_size(upload.size, upload.part_size);
+        let count = upload.size.div_ceil(part_size).max(1);
+        let mut arrived = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        let mut on_the_way = FuturesUnordered::new();
+        for index in 0..count {
+            let offset = index * part_size;
+            let slice = Slice { file: upload.file.clone(), offset, length: part_size.min(upload.size - offset) };
+            let bytes = if slice.length <= HELD_PART { slice.length } else { STREAM_MEMORY };
+            let mut budget = std::pin::pin!(upload.budget.take(bytes));
+            // Parts that are on their way go on while this one waits for its turn.
+            let guard = loop {
+                tokio::select! {
+                    biased;
+                    Some(part) = on_the_way.next() => arrived.push(part?),
+                    guard = &mut budget, if on_the_way.len() < PARTS_AT_ONCE => break guard,
+                }
+            };
+            let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+            on_the_way.push(async move {
+                let part = self.send_part(key, id, number, slice, upload).await;
+                drop(guard);
+                part
+            });
+        }
+        while let Some(part) = on_the_way.next().await {
+            arrived.push(part?);
+        }
+        arrived.sort_unstable_by_key(|part| part.number);
+        Ok(arrived)
+    }
+
+    async fn send_part(
+        &self,
+        key: &ObjectKey,
+        id: &str,
+        number: u32,
+        slice: Slice,
+        upload: &LargeUpload<'_>,
+    ) -> Result<Arrived, UploadError> {
+        let unreadable = |error| read_error(key, error);
+        let (length, failure) = (slice.length, ReadFailure::default());
+        let pace = self.client.inner.pace.as_ref();
+        let (body, digest) = if length <= HELD_PART {
+            let (bytes, digest) = blocking(move || slice.read()).await.map_err(unreadable)?;
+            (part::body_in_memory(bytes, pace), digest)
+        } else {
+            let first = slice.clone();
+            let digest = blocking(move || first.digest()).await.map_err(unreadable)?;
+            (slice.stream(pace, &failure), digest)
+        };
+        let _slot = upload.slots.acquire().await.ok();
+        let answer = self
+            .sdk()
+            .upload_part()
+            .bucket(self.name())
+            .key(key.as_str())
+            .upload_id(id)
+            .part_number(i32::try_from(number).unwrap_or(i32::MAX))
+            .content_md5(STANDARD.encode(digest.0))
+            .content_length(i64::try_from(length).unwrap_or(i64::MAX))
+            .body(ByteStream::new(body))
+            .send()
+            .await;
+        let answer = answer.map_err(|error| {
+            let unread = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let error = self.failed(Operation::UploadPart, Some(key), error);
+            match unread {
+                Some(unread) => read_error(key, unread),
+                // A part that was read twice and differs: the file was written to in between.
+                None if error.trouble == Trouble::Damaged && length > HELD_PART => {
+                    UploadError::Changed { key: key.clone() }
+                }
+                None => error.into(),
+            }
+        })?;
+        let etag = answer.e_tag().map(str::to_owned);
+        let etag = etag.ok_or_else(|| self.unexpected(Operation::UploadPart, Some(key), "it has no ETag"))?;
+        (upload.progress)(length);
+        Ok(Arrived { number, etag, digest })
+    }
+
+    async fn complete(
+        &self,
+        key: &ObjectKey,
+        id: &str,
+        parts: Vec<Arrived>,
+        upload: &LargeUpload<'_>,
+    ) -> Result<Stored, UploadError> {
+        let _slot = upload.slots.acquire().await.ok();
+        if !(upload.unchanged)().map_err(|error| read_error(key, error))? {
+            return Err(UploadError::Changed { key: key.clone() });
+        }
+        let expected = composite(&parts);
+        let part = |part: Arrived| {
+            CompletedPart::builder()
+                .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
+                .e_tag(part.etag)
+                .build()
+        };
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.into_iter().map(part).collect())).build();
+        let answer = self
+            .sdk()
+            .complete_multipart_upload()
+            .bucket(self.name())
+            .key(key.as_str())
+            .upload_id(id)
+            .multipart_upload(parts)
+            .send()
+            .await
+            .map_err(|error| self.failed(Operation::CompleteMultipartUpload, Some(key), error));
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.completed_after_all(key, &expected).await.ok_or_else(|| error.into()),
+        };
+        let unexpected = |what| self.unexpected(Operation::CompleteMultipartUpload, Some(key), what);
+        let etag = answer.e_tag().map(ETag::new).ok_or_else(|| unexpected("it has no ETag"))?;
+        // Under KMS an ETag is no MD5 of anything that we know, even where it looks like one.
+        let encrypted = answer.server_side_encryption().is_some_and(|kind| *kind != ServerSideEncryption::Aes256);
+        if !encrypted && is_composite(etag.as_str()) && etag.as_str() != expected {
+            let mut error = unexpected("its ETag is not the MD5 of the parts' MD5s");
+            error.trouble = Trouble::Damaged;
+            return Err(error.into());
+        }
+        Ok(Stored { etag, version: answer.version_id().map(str::to_owned) })
+    }
+
+    /// An answer that was lost on its way, and the attempt after it that found no upload any more, must not cost the upload
+    /// of a large file again.
+    async fn completed_after_all(&self, key: &ObjectKey, expected: &str) -> Option<Stored> {
+        let head = self.head(key).await.ok().flatten()?;
+        (head.etag.as_str() == expected).then_some(Stored { etag: head.etag, version: head.version })
+    }
+
+    /// Throws the parts away. It takes no slot and does not heed cancellation: it is what a cancelled upload ends with.
+    async fn abort(&self, key: &ObjectKey, id: &str) {
+        let mut last = None;
+        for attempt in 0..ABORTS {
+            if attempt > 0 {
+                tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+            }
+            match self.abort_once(key, id).await {
+                Ok(true) => return,
+                Ok(false) => last = None,
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.map(|error| error.to_string()).unwrap_or_else(|| "parts keep arriving".to_owned());
+        warn!(bucket = self.name(), key = %key, upload = id, error, "parts of an unfinished upload are left in the store");
+    }
+
+    /// Whether nothing is left.
+    async fn abort_once(&self, key: &ObjectKey, id: &str) -> Result<bool, RemoteError> {
+        let gone = |error: &RemoteError| error.trouble == Trouble::NotFound;
+        let abort =
+            self.sdk().abort_multipart_upload().bucket(self.name()).key(key.as_str()).upload_id(id).send().await;
+        match abort.map_err(|error| self.failed(Operation::AbortMultipartUpload, Some(key), error)) {
+            Err(error) if !gone(&error) => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        let left = self.sdk().list_parts().bucket(self.name()).key(key.as_str()).upload_id(id).send().await;
+        match left.map_err(|error| self.failed(Operation::ListParts, Some(key), error)) {
+            Ok(left) => Ok(left.parts().is_empty()),
+            Err(error) if gone(&error) => Ok(true),
+            // The abort itself was accepted. Listing parts is a permission of its own that not everybody gives.
+            Err(error) if error.trouble == Trouble::Denied => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Reading blocks, and hashing takes long.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|died| Err(io::Error::other(died)))
+}
+
+fn read_error(key: &ObjectKey, error: io::Error) -> UploadError {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return UploadError::Changed { key: key.clone() };
+    }
+    UploadError::Read { key: key.clone(), source: error }
+}
+
+/// The wanted size, or as much more, in whole MiB, as it takes to need no more parts than S3 allows.
+fn part_size(size: u64, wanted: u64) -> u64 {
+    let least = size.div_ceil(MAX_PARTS);
+    if wanted >= least { wanted.max(1) } else { least.next_multiple_of(1 << 20) }
+}
+
+/// What S3 makes the ETag of: the MD5 of the parts' MD5s, and their number.
+fn composite(parts: &[Arrived]) -> String {
+    let mut hash = Md5::new();
+    for part in parts {
+        hash.update(part.digest.0);
+    }
+    format!("{}-{}", Digest(hash.finalize().into()), parts.len())
+}
+
+fn is_composite(etag: &str) -> bool {
+    let Some((hex, count)) = etag.split_once('-') else { return false };
+    let is_lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    hex.len() == 32 && hex.bytes().all(is_lower_hex) && !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_so_that_ten_thousand_are_enough() {
+        assert_eq!(part_size(100 << 20, 8 << 20), 8 << 20);
+        assert_eq!(part_size((8 << 20) * MAX_PARTS, 8 << 20), 8 << 20);
+        let size = (8 << 20) * MAX_PARTS + 1;
+        assert_eq!(part_size(size, 8 << 20), 9 << 20);
+        let huge = 5 << 40;
+        assert!(huge_parts(huge) <= MAX_PARTS && part_size(huge, 5 << 20).is_multiple_of(1 << 20));
+        assert_eq!(part_size(0, 5 << 20), 5 << 20);
+    }
+
+    fn huge_parts(size: u64) -> u64 {
+        size.div_ceil(part_size(size, 5 << 20))
+    }
+
+    #[test]
+    fn a_composite_etag_is_known_by_its_form() {
+        let parts: Vec<_> = [Digest([1; 16]), Digest([2; 16])]
+            .into_iter()
+            .zip(1..)
+            .map(|(digest, number)| Arrived { number, etag: String::new(), digest })
+            .collect();
+        let etag = composite(&parts);
+        assert!(is_composite(&etag) && etag.ends_with("-2"), "{etag}");
+        for other in ["d41d8cd98f00b204e9800998ecf8427e", "D41D8CD98F00B204E9800998ECF8427E-2", "opaque-2", &etag[1..]]
+        {
+            assert!(!is_composite(other), "{other}");
+        }
+    }
+}

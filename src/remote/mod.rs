@@ -1,0 +1,30 @@
+//! The object store: S3, and what speaks its protocol.
+//!
+//! [`connect`] makes one [`Client`] for the whole program; a [`Bucket`] of it puts, copies, heads, lists and deletes
+//! objects. Each request has time limits and is tried a few times by the SDK, for what passes in seconds; whatever lasts
+//! longer is the queue's business, and [`RemoteError::retry`] tells it what to do.
+//!
+//! Every upload carries a Content-MD5, so the store refuses bytes that were damaged on the way. Checksums of the newer kind
+//! are not sent: not every compatible store knows them, and the MD5 is at hand anyway.
+
+mod budget;
+mod check;
+mod client;
+mod credentials;
+mod delete;
+mod endpoint;
+mod error;
+mod large;
+mod list;
+mod object;
+mod pace;
+mod part;
+mod wire;
+
+pub use budget::{Budget, BudgetGuard};
+pub use check::ProbeStep;
+pub use client::{Bucket, Client, Limits, Patience, connect, connect_with};
+pub use error::{Operation, RemoteError, Trouble, UploadError};
+pub use large::LargeUpload;
+pub use list::{Listing, Page};
+pub use object::{Attributes, Head, Stored, content_type};

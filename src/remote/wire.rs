@@ -1,0 +1,173 @@
+//! What every request has in common on the wire: time limits by size, a cheap signature, and a count.
+//!
+//! These are set by an interceptor of the client. The SDK can override settings for a single request, but that costs more
+//! processor time than all the rest of a small PUT.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+    BeforeTransmitInterceptorContextRef,
+};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_types::timeout::TimeoutConfig;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use md5::{Digest as _, Md5};
+
+use super::error::Operation;
+
+/// A body from this size on is watched for standing still; a smaller one fits in the socket's buffer anyway.
+const WATCHED_BODY: u64 = 1 << 20;
+
+/// How long a watched body may stand still: longer than a link's hiccup, shorter than its time limit.
+const STALL_GRACE: Duration = Duration::from_secs(60);
+
+/// Copying and putting parts together take the store a while, and it sends white space meanwhile.
+const SLOW_ANSWER: Duration = Duration::from_secs(600);
+
+/// How many requests were sent and how they were answered, by operation. Each attempt counts.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    sent: [AtomicU64; Operation::ALL.len()],
+    answers: Mutex<BTreeMap<(Operation, u16), u64>>,
+}
+
+impl Requests {
+    fn count(&self, operation: Operation) {
+        if let Some(index) = Operation::ALL.iter().position(|&other| other == operation) {
+            self.sent[index].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn sent(&self) -> BTreeMap<Operation, u64> {
+        Operation::ALL
+            .iter()
+            .zip(&self.sent)
+            .map(|(&operation, count)| (operation, count.load(Ordering::Relaxed)))
+            .filter(|&(_, count)| count > 0)
+            .collect()
+    }
+
+    pub(super) fn answers(&self) -> BTreeMap<(Operation, u16), u64> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The interceptor.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) requests: Arc<Requests>,
+    /// The store wants Content-MD5 on DeleteObjects.
+    pub(super) md5_on_delete: Arc<AtomicBool>,
+    pub(super) timeouts: TimeoutConfig,
+    /// For an answer once the body has gone.
+    pub(super) answer: Duration,
+    /// The slowest a body may go, in bytes a second.
+    pub(super) slowest: u64,
+}
+
+impl Wire {
+    fn operation(cfg: &ConfigBag) -> Option<Operation> {
+        let name = cfg.load::<Metadata>()?.name();
+        Operation::ALL.into_iter().find(|operation| operation.as_str() == name)
+    }
+
+    fn limit(&self, operation: Option<Operation>, body: u64) -> Duration {
+        match operation {
+            Some(Operation::CopyObject | Operation::CompleteMultipartUpload) => self.answer.max(SLOW_ANSWER),
+            Some(
+                Operation::Connect
+                | Operation::PutObject
+                | Operation::HeadObject
+                | Operation::DeleteObject
+                | Operation::DeleteObjects
+                | Operation::ListObjectsV2
+                | Operation::CreateMultipartUpload
+                | Operation::UploadPart
+                | Operation::AbortMultipartUpload
+                | Operation::ListParts,
+            )
+            | None => self.answer + Duration::from_secs(body / self.slowest.max(1)),
+        }
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Wire {
+    fn name(&self) -> &'static str {
+        "Wire"
+    }
+
+    fn modify_before_retry_loop(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let operation = Self::operation(cfg);
+        let body = context.request().body().content_length().unwrap_or(0);
+        let limit = self.limit(operation, body);
+        let timeouts = self.timeouts.to_builder().operation_attempt_timeout(limit).build();
+        let state = cfg.interceptor_state();
+        state.store_put(timeouts);
+        if matches!(operation, Some(Operation::PutObject | Operation::UploadPart)) {
+            // Content-MD5 protects the body and is itself signed; a SHA-256 on top would only cost time.
+            state.store_put(PayloadSigningOverride::unsigned_payload());
+            if body >= WATCHED_BODY {
+                let watch = StalledStreamProtectionConfig::enabled().download_enabled(false).grace_period(STALL_GRACE);
+                state.store_put(watch.build());
+            }
+        }
+        Ok(())
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if self.md5_on_delete.load(Ordering::Relaxed) && Self::operation(cfg) == Some(Operation::DeleteObjects) {
+            let request = context.request_mut();
+            let digest = request.body().bytes().map(Md5::digest);
+            if let Some(digest) = digest {
+                request.headers_mut().insert("content-md5", STANDARD.encode(digest));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(operation) = Self::operation(cfg) {
+            self.requests.count(operation);
+        }
+        Ok(())
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(operation) = Self::operation(cfg) {
+            let status = context.response().status().as_u16();
+            let mut answers = self.requests.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            *answers.entry((operation, status)).or_default() += 1;
+        }
+        Ok(())
+    }
+}
