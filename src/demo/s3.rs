@@ -1,5 +1,6 @@
 //! An S3 server inside this process, on the loopback interface.
 
+mod api;
 mod index;
 mod store;
 

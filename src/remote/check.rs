@@ -4,8 +4,9 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
 use super::client::Bucket;
-use super::error::{Operation, RemoteError};
+use super::error::RemoteError;
 use super::object::Attributes;
+use super::operation::Operation;
 use crate::model::{Digest, FileMeta, Fingerprint, ObjectKey, Stamp};
 
 /// One thing that was tried.

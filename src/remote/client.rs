@@ -20,7 +20,8 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::credentials;
 use super::endpoint::BucketEndpoints;
-use super::error::{Operation, RemoteError};
+use super::error::RemoteError;
+use super::operation::Operation;
 use super::pace::Pace;
 use super::wire::{Requests, Wire};
 use crate::config::settings::{Encryption, S3Settings};

@@ -18,7 +18,8 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_s3::config::{Region, SharedHttpClient};
 use secrecy::ExposeSecret;
 
-use super::error::{Operation, RemoteError, Trouble};
+use super::error::{RemoteError, Trouble};
+use super::operation::Operation;
 use crate::config::settings::S3Settings;
 
 /// Every source of the chain answers within a second or two where it exists at all.

@@ -8,8 +8,10 @@ use aws_sdk_s3::operation::delete_objects::DeleteObjectsError;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures_util::stream::{self, StreamExt as _};
 
+use super::answer::explain_entry;
 use super::client::Bucket;
-use super::error::{Operation, RemoteError, Trouble, explain_entry};
+use super::error::{RemoteError, Trouble};
+use super::operation::Operation;
 use crate::model::ObjectKey;
 
 /// What S3 takes in one request.

@@ -4,13 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use thiserror::Error;
 
-use crate::model::{ObjectKey, Printable, Retry};
+use super::answer::explain;
+use super::operation::{Operation, Task, Within};
+use crate::model::{ObjectKey, Retry};
 
 /// A request to the object store that failed.
 #[derive(Debug, Error)]
@@ -26,35 +26,6 @@ pub struct RemoteError {
     pub trouble: Trouble,
     /// What the store or the network said.
     pub source: Box<dyn Error + Send + Sync>,
-}
-
-/// The requests that are sent, by the names that S3 gives them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Operation {
-    /// Not a request: finding credentials and region.
-    Connect,
-    /// A whole object.
-    PutObject,
-    /// From another object of the bucket.
-    CopyObject,
-    /// Size, ETag and metadata.
-    HeadObject,
-    /// One.
-    DeleteObject,
-    /// Up to 1,000.
-    DeleteObjects,
-    /// A page of a listing.
-    ListObjectsV2,
-    /// Begins a large upload.
-    CreateMultipartUpload,
-    /// A piece of it.
-    UploadPart,
-    /// Makes the object visible.
-    CompleteMultipartUpload,
-    /// Throws the pieces away.
-    AbortMultipartUpload,
-    /// Are any left?
-    ListParts,
 }
 
 /// Why a request failed.
@@ -203,113 +174,6 @@ impl UploadError {
     }
 }
 
-impl Operation {
-    /// All that are requests.
-    pub const ALL: [Self; 11] = [
-        Self::PutObject,
-        Self::CopyObject,
-        Self::HeadObject,
-        Self::DeleteObject,
-        Self::DeleteObjects,
-        Self::ListObjectsV2,
-        Self::CreateMultipartUpload,
-        Self::UploadPart,
-        Self::CompleteMultipartUpload,
-        Self::AbortMultipartUpload,
-        Self::ListParts,
-    ];
-
-    /// As S3 names it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "Connect",
-            Self::PutObject => "PutObject",
-            Self::CopyObject => "CopyObject",
-            Self::HeadObject => "HeadObject",
-            Self::DeleteObject => "DeleteObject",
-            Self::DeleteObjects => "DeleteObjects",
-            Self::ListObjectsV2 => "ListObjectsV2",
-            Self::CreateMultipartUpload => "CreateMultipartUpload",
-            Self::UploadPart => "UploadPart",
-            Self::CompleteMultipartUpload => "CompleteMultipartUpload",
-            Self::AbortMultipartUpload => "AbortMultipartUpload",
-            Self::ListParts => "ListParts",
-        }
-    }
-
-    /// The permission that it needs, as a policy spells it.
-    fn permission(self) -> &'static str {
-        match self {
-            Self::Connect => "sts:AssumeRole",
-            Self::PutObject | Self::CreateMultipartUpload | Self::UploadPart | Self::CompleteMultipartUpload => {
-                "s3:PutObject"
-            }
-            Self::CopyObject => "s3:GetObject and s3:PutObject",
-            Self::HeadObject => "s3:GetObject",
-            Self::DeleteObject | Self::DeleteObjects => "s3:DeleteObject",
-            Self::ListObjectsV2 => "s3:ListBucket",
-            Self::AbortMultipartUpload => "s3:AbortMultipartUpload",
-            Self::ListParts => "s3:ListMultipartUploadParts",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-struct Task<'a> {
-    operation: Operation,
-    bucket: &'a str,
-    key: Option<&'a ObjectKey>,
-}
-
-impl fmt::Display for Task<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = match self.operation {
-            Operation::Connect => return f.write_str("connect to S3"),
-            Operation::PutObject
-            | Operation::CreateMultipartUpload
-            | Operation::UploadPart
-            | Operation::CompleteMultipartUpload
-            | Operation::AbortMultipartUpload
-            | Operation::ListParts => "upload",
-            Operation::CopyObject => "make by copying",
-            Operation::HeadObject => "look at",
-            Operation::DeleteObject | Operation::DeleteObjects => "delete",
-            Operation::ListObjectsV2 => "list",
-        };
-        match self.key {
-            Some(key) => write!(f, "{verb} object `{key}` in bucket `{}`", Printable(self.bucket)),
-            None => write!(f, "{verb} objects of bucket `{}`", Printable(self.bucket)),
-        }
-    }
-}
-
-/// The request, where the task takes several kinds.
-struct Within(Operation);
-
-impl fmt::Display for Within {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Operation::CreateMultipartUpload
-            | Operation::UploadPart
-            | Operation::CompleteMultipartUpload
-            | Operation::AbortMultipartUpload
-            | Operation::ListParts => write!(f, " ({})", self.0),
-            Operation::Connect
-            | Operation::PutObject
-            | Operation::CopyObject
-            | Operation::HeadObject
-            | Operation::DeleteObject
-            | Operation::DeleteObjects
-            | Operation::ListObjectsV2 => Ok(()),
-        }
-    }
-}
-
 struct Remedy {
     trouble: Trouble,
     operation: Operation,
@@ -346,192 +210,9 @@ impl fmt::Display for Remedy {
     }
 }
 
-/// A store's refusal, without the SDK's layers round it.
-#[derive(Debug, Error)]
-#[error("the store answered {status}{}{}{}", Named(" ", code), Named(": ", message), Named(", request ", request))]
-struct Answer {
-    status: u16,
-    code: Option<String>,
-    message: Option<String>,
-    request: Option<String>,
-}
-
-struct Named<'a>(&'static str, &'a Option<String>);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.1 {
-            Some(text) => write!(f, "{}{}", self.0, Printable(text)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// An entry of the answer to DeleteObjects.
-pub(super) fn explain_entry(code: Option<&str>, message: Option<&str>) -> (Trouble, Box<dyn Error + Send + Sync>) {
-    let answer =
-        Answer { status: 200, code: code.map(str::to_owned), message: message.map(str::to_owned), request: None };
-    (classify(200, code), Box::new(answer))
-}
-
-fn explain<E>(error: SdkError<E, HttpResponse>) -> (Trouble, Box<dyn Error + Send + Sync>)
-where
-    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-{
-    if let Some(raw) = error.raw_response() {
-        let status = raw.status().as_u16();
-        let region = raw.headers().get("x-amz-bucket-region").map(|region| format!("the bucket's region is {region}"));
-        if let SdkError::ServiceError(_) = &error {
-            let code = error.code().map(str::to_owned);
-            let message = match (error.message(), region) {
-                (Some(message), Some(region)) => Some(format!("{message} ({region})")),
-                (Some(message), None) => Some(message.to_owned()),
-                (None, region) => region,
-            };
-            let request = error.request_id().map(str::to_owned);
-            return (classify(status, code.as_deref()), Box::new(Answer { status, code, message, request }));
-        }
-        // The body could not be read or understood. Only an error's status still says something.
-        let trouble = if (200..300).contains(&status) { Trouble::Unexpected } else { classify(status, None) };
-        return (trouble, peel(error));
-    }
-    if find::<CredentialsError>(&error).is_some() {
-        return (Trouble::NoCredentials, peel(error));
-    }
-    let trouble = match &error {
-        SdkError::TimeoutError(_) => Trouble::TimedOut,
-        SdkError::DispatchFailure(failure) if failure.is_timeout() && !is_connect(&error) => Trouble::TimedOut,
-        SdkError::DispatchFailure(_) => Trouble::Unreachable,
-        SdkError::ConstructionFailure(_) => Trouble::Rejected,
-        SdkError::ResponseError(_) | SdkError::ServiceError(_) => Trouble::Unexpected,
-        // The SDK's enum may grow.
-        _ => Trouble::Unexpected,
-    };
-    (trouble, peel(error))
-}
-
-/// Whether the time ran out while connecting: nobody is there, rather than somebody slow.
-fn is_connect(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.to_string().contains("connect timeout") {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-/// Without the SDK's outermost layer, which only says "dispatch failure" or the like.
-fn peel<E>(error: SdkError<E, HttpResponse>) -> Box<dyn Error + Send + Sync>
-where
-    E: Error + Send + Sync + 'static,
-{
-    match error.into_source() {
-        Ok(source) => source,
-        Err(error) => Box::new(error),
-    }
-}
-
-fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// By the error's code, and where it has none (HEAD has no body, proxies don't know S3) by the status.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
-pub(super) fn classify(status: u16, code: Option<&str>) -> Trouble {
-    match code.unwrap_or_default() {
-        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => Trouble::Denied,
-        "InvalidAccessKeyId"
-        | "SignatureDoesNotMatch"
-        | "ExpiredToken"
-        | "TokenRefreshRequired"
-        | "InvalidToken"
-        | "InvalidSecurity"
-        | "NotSignedUp"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId" => Trouble::Credentials,
-        "RequestTimeTooSkewed" | "RequestExpired" => Trouble::ClockSkew,
-        "NoSuchBucket" => Trouble::NoSuchBucket,
-        "PermanentRedirect"
-        | "TemporaryRedirect"
-        | "Redirect"
-        | "AuthorizationHeaderMalformed"
-        | "IllegalLocationConstraintException"
-        | "InvalidRegion" => Trouble::WrongRegion,
-        "SlowDown"
-        | "ServiceUnavailable"
-        | "Busy"
-        | "RequestLimitExceeded"
-        | "BandwidthLimitExceeded"
-        | "Throttling"
-        | "ThrottlingException"
-        | "TooManyRequests"
-        | "TooManyRequestsException" => Trouble::Throttled,
-        "InternalError" | "OperationAborted" | "RequestTimeout" | "InternalServerError" => Trouble::Server,
-        "BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" | "IncompleteBody" => {
-            Trouble::Damaged
-        }
-        "PreconditionFailed" | "ConditionalRequestConflict" => Trouble::Precondition,
-        "NoSuchKey" | "NoSuchUpload" | "NoSuchVersion" | "NotFound" => Trouble::NotFound,
-        "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "ServiceLimitExceeded" => {
-            Trouble::Full
-        }
-        _ => classify_status(status, code.is_some()),
-    }
-}
-
-fn classify_status(status: u16, has_code: bool) -> Trouble {
-    match status {
-        // An error inside an answer that began well: whatever it is, it is the store's.
-        200..=299 => Trouble::Server,
-        301 | 302 | 307 | 308 => Trouble::WrongRegion,
-        401 => Trouble::Credentials,
-        403 => Trouble::Denied,
-        404 => Trouble::NotFound,
-        408 => Trouble::Server,
-        409 | 412 => Trouble::Precondition,
-        429 | 503 => Trouble::Throttled,
-        507 => Trouble::Full,
-        // A bare 400 is what HEAD gives for all of expired tokens, wrong regions and skewed clocks.
-        400 if !has_code => Trouble::Unexpected,
-        400..=499 | 501 => Trouble::Rejected,
-        500..=599 => Trouble::Server,
-        _ => Trouble::Unexpected,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_code_decides_before_the_status() {
-        assert_eq!(classify(200, Some("SlowDown")), Trouble::Throttled);
-        assert_eq!(classify(403, Some("RequestTimeTooSkewed")), Trouble::ClockSkew);
-        assert_eq!(classify(403, Some("SignatureDoesNotMatch")), Trouble::Credentials);
-        assert_eq!(classify(404, Some("NoSuchBucket")), Trouble::NoSuchBucket);
-        assert_eq!(classify(400, Some("BadDigest")), Trouble::Damaged);
-        assert_eq!(classify(400, Some("KeyTooLongError")), Trouble::Rejected);
-        assert_eq!(classify(200, Some("SomethingNew")), Trouble::Server);
-    }
-
-    #[test]
-    fn without_a_code_the_status_decides() {
-        assert_eq!(classify(503, None), Trouble::Throttled);
-        assert_eq!(classify(500, None), Trouble::Server);
-        assert_eq!(classify(301, None), Trouble::WrongRegion);
-        assert_eq!(classify(403, None), Trouble::Denied);
-        assert_eq!(classify(412, None), Trouble::Precondition);
-        assert_eq!(classify(507, None), Trouble::Full);
-    }
 
     #[test]
     fn a_message_names_operation_bucket_key_and_remedy_but_not_its_source() {

@@ -3,23 +3,23 @@
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use md5::{Digest as _, Md5};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::budget::Budget;
 use super::client::Bucket;
-use super::error::{Operation, RemoteError, Trouble, UploadError};
+use super::error::{RemoteError, Trouble, UploadError};
 use super::object::{Attributes, Stored};
+use super::operation::Operation;
 use super::part::{self, ReadFailure, STREAM_MEMORY, Slice};
 use crate::model::{Digest, ETag, ObjectKey};
 
@@ -32,9 +32,6 @@ const HELD_PART: u64 = 8 << 20;
 
 /// Parts of one file on their way at once. More would not be faster and could take every slot from the other files.
 const PARTS_AT_ONCE: usize = 16;
-
-/// How often an abort is repeated: a part that was on its way may arrive after it.
-const ABORTS: u32 = 5;
 
 /// A file to upload in parts. It needs neither budget nor slots from the caller, who must not hold any: each part takes
 /// first its bytes of `budget`, then one of `slots`.
@@ -73,6 +70,11 @@ impl Bucket {
     ///
     /// Await it to the end: to stop early, use its `cancel`, or the parts that have arrived stay in the store and cost money.
     pub async fn put_large(&self, key: &ObjectKey, upload: LargeUpload<'_>) -> Result<Stored, UploadError> {
+        if upload.size == 0 {
+            // A part of no bytes is refused by some stores.
+            let _slot = upload.slots.acquire().await.ok();
+            return Ok(self.put(key, Bytes::new(), upload.digest, upload.attributes).await?);
+        }
         let id = tokio::select! {
             id = self.create(key, &upload) => id?,
             // The store may have created it all the same. It holds no bytes, and lifecycle rules sweep such uploads away.
@@ -120,7 +122,7 @@ impl Bucket {
         upload: &LargeUpload<'_>,
     ) -> Result<Vec<Arrived>, UploadError> {
         let part_size = part_size(upload.size, upload.part_size);
-        let count = upload.size.div_ceil(part_size).max(1);
+        let count = upload.size.div_ceil(part_size);
         let mut arrived = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         let mut on_the_way = FuturesUnordered::new();
         for index in 0..count {
@@ -250,42 +252,6 @@ impl Bucket {
     async fn completed_after_all(&self, key: &ObjectKey, expected: &str) -> Option<Stored> {
         let head = self.head(key).await.ok().flatten()?;
         (head.etag.as_str() == expected).then_some(Stored { etag: head.etag, version: head.version })
-    }
-
-    /// Throws the parts away. It takes no slot and does not heed cancellation: it is what a cancelled upload ends with.
-    async fn abort(&self, key: &ObjectKey, id: &str) {
-        let mut last = None;
-        for attempt in 0..ABORTS {
-            if attempt > 0 {
-                tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-            }
-            match self.abort_once(key, id).await {
-                Ok(true) => return,
-                Ok(false) => last = None,
-                Err(error) => last = Some(error),
-            }
-        }
-        let error = last.map(|error| error.to_string()).unwrap_or_else(|| "parts keep arriving".to_owned());
-        warn!(bucket = self.name(), key = %key, upload = id, error, "parts of an unfinished upload are left in the store");
-    }
-
-    /// Whether nothing is left.
-    async fn abort_once(&self, key: &ObjectKey, id: &str) -> Result<bool, RemoteError> {
-        let gone = |error: &RemoteError| error.trouble == Trouble::NotFound;
-        let abort =
-            self.sdk().abort_multipart_upload().bucket(self.name()).key(key.as_str()).upload_id(id).send().await;
-        match abort.map_err(|error| self.failed(Operation::AbortMultipartUpload, Some(key), error)) {
-            Err(error) if !gone(&error) => return Err(error),
-            Ok(_) | Err(_) => {}
-        }
-        let left = self.sdk().list_parts().bucket(self.name()).key(key.as_str()).upload_id(id).send().await;
-        match left.map_err(|error| self.failed(Operation::ListParts, Some(key), error)) {
-            Ok(left) => Ok(left.parts().is_empty()),
-            Err(error) if gone(&error) => Ok(true),
-            // The abort itself was accepted. Listing parts is a permission of its own that not everybody gives.
-            Err(error) if error.trouble == Trouble::Denied => Ok(true),
-            Err(error) => Err(error),
-        }
     }
 }
 

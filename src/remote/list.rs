@@ -10,7 +10,8 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::client::Bucket;
-use super::error::{Operation, RemoteError};
+use super::error::RemoteError;
+use super::operation::Operation;
 use crate::model::{ETag, Listed, Printable};
 
 /// Pages that wait to be taken, besides the one that is being fetched: 1,000 objects each.

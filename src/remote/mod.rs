@@ -7,6 +7,8 @@
 //! Every upload carries a Content-MD5, so the store refuses bytes that were damaged on the way. Checksums of the newer kind
 //! are not sent: not every compatible store knows them, and the MD5 is at hand anyway.
 
+mod abort;
+mod answer;
 mod budget;
 mod check;
 mod client;
@@ -17,6 +19,7 @@ mod error;
 mod large;
 mod list;
 mod object;
+mod operation;
 mod pace;
 mod part;
 mod wire;
@@ -24,7 +27,8 @@ mod wire;
 pub use budget::{Budget, BudgetGuard};
 pub use check::ProbeStep;
 pub use client::{Bucket, Client, Limits, Patience, connect, connect_with};
-pub use error::{Operation, RemoteError, Trouble, UploadError};
+pub use error::{RemoteError, Trouble, UploadError};
 pub use large::LargeUpload;
 pub use list::{Listing, Page};
 pub use object::{Attributes, Head, Stored, content_type};
+pub use operation::Operation;

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::client::Bucket;
-use super::error::{Operation, RemoteError, Trouble};
+use super::error::{RemoteError, Trouble};
+use super::operation::Operation;
 use super::part;
 use crate::config::settings::Encryption;
 use crate::model::{Digest, ETag, FileMeta, ObjectKey, RelPath};

@@ -22,7 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 
-use super::error::Operation;
+use super::operation::Operation;
 
 /// A body from this size on is watched for standing still; a smaller one fits in the socket's buffer anyway.
 const WATCHED_BODY: u64 = 1 << 20;

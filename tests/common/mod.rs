@@ -1,0 +1,11 @@
+//! What several tests share.
+
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "each test file is a program of its own and uses a part of it"
+)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
+
+pub mod s3;

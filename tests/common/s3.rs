@@ -1,0 +1,382 @@
+//! An S3 server for tests, behind a proxy that counts requests and fails as it is told.
+//!
+//! It is the embedded server, or with `TEST_S3_ENDPOINT`, `TEST_S3_ACCESS_KEY_ID`, `TEST_S3_SECRET_ACCESS_KEY` and
+//! `TEST_S3_REGION` whatever those name (`tests/garage.sh env` prints them for Garage).
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent_portail::config::settings::{S3Settings, StaticCredentials};
+use agent_portail::demo::s3::EmbeddedS3;
+use aws_credential_types::Credentials;
+use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use secrecy::ExposeSecret as _;
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
+
+/// A store of its own for one test. It ends when it is dropped.
+pub struct TestS3 {
+    address: SocketAddr,
+    upstream: String,
+    region: String,
+    credentials: StaticCredentials,
+    proxy: Arc<Proxy>,
+    sdk: aws_sdk_s3::Client,
+    _server: Option<(EmbeddedS3, tempfile::TempDir)>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// A request as the proxy sees it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// As S3 names it: `PutObject`, `ListObjectsV2`…
+    pub operation: &'static str,
+    pub method: String,
+    /// Still encoded.
+    pub path: String,
+    pub query: String,
+    pub headers: HashMap<String, String>,
+}
+
+/// What the proxy does instead of handing a request on.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Answers by itself.
+    Answer { status: u16, headers: Vec<(&'static str, String)>, body: String },
+    /// Never answers.
+    Hang,
+    /// Breaks the connection.
+    Disconnect,
+    /// Hands it on after a while.
+    Late(Duration),
+    /// Hands it on and breaks the connection instead of answering.
+    Lost,
+}
+
+/// An object with everything that a test may ask about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub key: String,
+    pub bytes: Vec<u8>,
+    /// Without quotes.
+    pub etag: String,
+    pub content_type: String,
+    pub metadata: HashMap<String, String>,
+}
+
+type Script = Box<dyn FnMut(&Seen) -> Option<Reply> + Send>;
+type ProxyBody = BoxBody<Bytes, hyper::Error>;
+
+struct Proxy {
+    upstream: http::uri::Authority,
+    http: HttpClient<HttpConnector, Incoming>,
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+    scripts: Mutex<Vec<Script>>,
+}
+
+impl TestS3 {
+    /// Starts server and proxy.
+    pub async fn start() -> Self {
+        let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+        let (server, upstream, region, credentials) = match std::env::var("TEST_S3_ENDPOINT") {
+            Ok(endpoint) => {
+                let credentials = StaticCredentials {
+                    access_key_id: variable("TEST_S3_ACCESS_KEY_ID"),
+                    secret_access_key: variable("TEST_S3_SECRET_ACCESS_KEY").into(),
+                };
+                (None, endpoint, variable("TEST_S3_REGION"), credentials)
+            }
+            Err(_) => {
+                let root = tempfile::tempdir().unwrap();
+                let server = EmbeddedS3::start(root.path(), 0).await.unwrap();
+                let (endpoint, region) = (server.endpoint(), server.region().to_owned());
+                let credentials = server.credentials();
+                (Some((server, root)), endpoint, region, credentials)
+            }
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let authority = upstream.parse::<http::Uri>().unwrap().into_parts().authority.unwrap();
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let proxy = Arc::new(Proxy {
+            upstream: authority,
+            http: HttpClient::builder(TokioExecutor::new()).build(connector),
+            counts: Mutex::default(),
+            scripts: Mutex::default(),
+        });
+        let task = tokio::spawn(serve(listener, proxy.clone()));
+        let sdk = sdk(&upstream, &region, &credentials);
+        let _task = AbortOnDropHandle::new(task);
+        Self { address, upstream, region, credentials, proxy, sdk, _server: server, _task }
+    }
+
+    /// Of the proxy.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Of the server itself.
+    pub fn upstream(&self) -> &str {
+        &self.upstream
+    }
+
+    /// Whether it is the embedded server and not one that was named.
+    pub fn is_embedded(&self) -> bool {
+        self._server.is_some()
+    }
+
+    /// How to connect through the proxy.
+    pub fn settings(&self) -> S3Settings {
+        S3Settings {
+            region: Some(self.region.clone()),
+            endpoint_url: Some(self.endpoint()),
+            path_style: true,
+            storage_class: None,
+            encryption: None,
+            credentials: Some(self.credentials.clone()),
+        }
+    }
+
+    /// The same for a child process.
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ACCESS_KEY_ID", self.credentials.access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.credentials.secret_access_key.expose_secret().to_owned()),
+            ("AWS_REGION", self.region.clone()),
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ]
+    }
+
+    /// A client that goes past the proxy: what it does is neither counted nor made to fail.
+    pub fn sdk(&self) -> &aws_sdk_s3::Client {
+        &self.sdk
+    }
+
+    /// A new and empty bucket.
+    pub async fn new_bucket(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let moment = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let name = format!("test-{}-{}-{moment}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        self.sdk.create_bucket().bucket(&name).send().await.unwrap();
+        name
+    }
+
+    /// Puts an object as another tool would, without metadata.
+    pub async fn put(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) {
+        let body = ByteStream::from(bytes.into());
+        self.sdk.put_object().bucket(bucket).key(key).body(body).send().await.unwrap();
+    }
+
+    /// One object, or nothing if it is not there.
+    pub async fn object(&self, bucket: &str, key: &str) -> Option<Object> {
+        let answer = match self.sdk.get_object().bucket(bucket).key(key).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => return None,
+            Err(error) => panic!("get {key:?}: {error:?}"),
+        };
+        Some(Object {
+            key: key.to_owned(),
+            etag: answer.e_tag().unwrap().trim_matches('"').to_owned(),
+            content_type: answer.content_type().unwrap_or_default().to_owned(),
+            metadata: answer.metadata().cloned().unwrap_or_default(),
+            bytes: answer.body.collect().await.unwrap().to_vec(),
+        })
+    }
+
+    /// All objects of a bucket with their bytes, by key. For small buckets.
+    pub async fn objects(&self, bucket: &str) -> BTreeMap<String, Object> {
+        let mut objects = BTreeMap::new();
+        for key in self.keys(bucket).await {
+            let object = self.object(bucket, &key).await.unwrap();
+            objects.insert(key, object);
+        }
+        objects
+    }
+
+    /// All keys of a bucket in the server's order.
+    pub async fn keys(&self, bucket: &str) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self.sdk.list_objects_v2().bucket(bucket).set_continuation_token(token).send().await.unwrap();
+            keys.extend(page.contents().iter().map(|object| object.key().unwrap().to_owned()));
+            token = page.next_continuation_token().map(str::to_owned);
+            if token.is_none() {
+                return keys;
+            }
+        }
+    }
+
+    /// Uploads in parts that are neither completed nor aborted.
+    pub async fn unfinished_uploads(&self, bucket: &str) -> usize {
+        self.sdk.list_multipart_uploads().bucket(bucket).send().await.unwrap().uploads().len()
+    }
+
+    /// How often an operation was requested through the proxy; each attempt counts.
+    pub fn count(&self, operation: &str) -> u64 {
+        self.proxy.counts.lock().unwrap().get(operation).copied().unwrap_or(0)
+    }
+
+    /// All counts that are not zero.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.proxy.counts.lock().unwrap().clone()
+    }
+
+    /// Forgets the counts.
+    pub fn reset_counts(&self) {
+        self.proxy.counts.lock().unwrap().clear();
+    }
+
+    /// The next requests of this operation get this answer. An empty body is no error document, as HEAD and proxies give.
+    pub fn fail_next(&self, operation: &'static str, times: u32, status: u16, body: &str) {
+        let reply = Reply::Answer { status, headers: Vec::new(), body: body.to_owned() };
+        self.reply_next(operation, times, reply);
+    }
+
+    /// The next requests of this operation get this reply.
+    pub fn reply_next(&self, operation: &'static str, times: u32, reply: Reply) {
+        let mut left = times;
+        self.script(move |seen| {
+            if seen.operation != operation || left == 0 {
+                return None;
+            }
+            left -= 1;
+            Some(reply.clone())
+        });
+    }
+
+    /// Asks for each request what to do with it; nothing = hand it on. Scripts that were added earlier are asked first.
+    pub fn script(&self, script: impl FnMut(&Seen) -> Option<Reply> + Send + 'static) {
+        self.proxy.scripts.lock().unwrap().push(Box::new(script));
+    }
+
+    /// Hands everything on again.
+    pub fn clear_scripts(&self) {
+        self.proxy.scripts.lock().unwrap().clear();
+    }
+}
+
+/// S3's error document.
+pub fn error_body(code: &str) -> String {
+    format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>scripted</Message></Error>")
+}
+
+fn sdk(endpoint: &str, region: &str, credentials: &StaticCredentials) -> aws_sdk_s3::Client {
+    let secret = credentials.secret_access_key.expose_secret();
+    let credentials = Credentials::new(&credentials.access_key_id, secret, None, None, "test");
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .endpoint_url(endpoint)
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(credentials)
+        .force_path_style(true)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    aws_sdk_s3::Client::from_conf(config)
+}
+
+async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let proxy = proxy.clone();
+        let service = service_fn(move |request| proxy.clone().handle(request));
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        connections.spawn(async move { connection.await.ok() });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Makes hyper break the connection.
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+impl Proxy {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ProxyBody>, Broken> {
+        let seen = Seen::new(&request);
+        *self.counts.lock().unwrap().entry(seen.operation).or_default() += 1;
+        let reply = self.scripts.lock().unwrap().iter_mut().find_map(|script| script(&seen));
+        match reply {
+            None => self.forward(request).await,
+            Some(Reply::Late(wait)) => {
+                tokio::time::sleep(wait).await;
+                self.forward(request).await
+            }
+            Some(Reply::Answer { status, headers, body }) => {
+                // The body is read to its end, or the client would see a broken connection instead of the answer.
+                request.into_body().collect().await?;
+                let mut response = Response::builder().status(StatusCode::from_u16(status)?);
+                for (name, value) in headers {
+                    response = response.header(name, value);
+                }
+                Ok(response.body(Full::from(body).map_err(|never: Infallible| match never {}).boxed())?)
+            }
+            Some(Reply::Hang) => std::future::pending().await,
+            Some(Reply::Disconnect) => Err("scripted".into()),
+            Some(Reply::Lost) => {
+                let response = self.forward(request).await?;
+                response.into_body().collect().await?;
+                Err("scripted".into())
+            }
+        }
+    }
+
+    /// With the Host header kept, which the signature covers.
+    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<ProxyBody>, Broken> {
+        let path = request.uri().path_and_query().cloned().ok_or("no path")?;
+        *request.uri_mut() =
+            http::Uri::builder().scheme("http").authority(self.upstream.clone()).path_and_query(path).build()?;
+        Ok(self.http.request(request).await?.map(|body| body.boxed()))
+    }
+}
+
+impl Seen {
+    fn new(request: &Request<Incoming>) -> Self {
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        let query = request.uri().query().unwrap_or_default();
+        let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+        let has_key = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
+        let operation = match (method, has_key) {
+            ("PUT", true) if has("partNumber") => "UploadPart",
+            ("PUT", true) if request.headers().contains_key("x-amz-copy-source") => "CopyObject",
+            ("PUT", true) => "PutObject",
+            ("POST", true) if has("uploads") => "CreateMultipartUpload",
+            ("POST", true) if has("uploadId") => "CompleteMultipartUpload",
+            ("GET", true) if has("uploadId") => "ListParts",
+            ("GET", true) => "GetObject",
+            ("HEAD", true) => "HeadObject",
+            ("DELETE", true) if has("uploadId") => "AbortMultipartUpload",
+            ("DELETE", true) => "DeleteObject",
+            ("POST", false) if has("delete") => "DeleteObjects",
+            ("GET", false) if has("list-type") => "ListObjectsV2",
+            ("GET", false) if has("uploads") => "ListMultipartUploads",
+            ("HEAD", false) => "HeadBucket",
+            ("PUT", false) => "CreateBucket",
+            _ => "Other",
+        };
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Self {
+            operation,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        }
+    }
+}
