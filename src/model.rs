@@ -2,6 +2,7 @@
 //!
 //! Pure data. Nothing here does I/O, and nothing knows of tokio, S3 or PostgreSQL.
 
+use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -318,8 +319,44 @@ pub enum Local {
     Absent,
     /// There, but not to be synced.
     Skipped(SkipReason),
-    /// It could not be seen.
-    Unknown,
+    /// It could not be seen, and why.
+    Unknown(Box<str>),
+}
+
+/// An entry of the folder, as the walk reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// Where.
+    pub path: RelPath,
+    /// What.
+    pub what: Entry,
+}
+
+/// What the walk found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A regular file, or why it could not be seen, or why it is skipped.
+    Leaf(Local),
+    /// A directory that is not entered: excluded, or a circle of links. Everything below it is skipped.
+    SkippedDirectory(SkipReason),
+    /// A directory that could not be listed, and why. Everything below it is unknown.
+    UnreadableDirectory(Box<str>),
+}
+
+impl Walked {
+    /// Whether it stands for a directory: directories sort as if their name ended in `/`, which is where what lies below them begins.
+    fn is_directory(&self) -> bool {
+        match self.what {
+            Entry::Leaf(_) => false,
+            Entry::SkippedDirectory(_) | Entry::UnreadableDirectory(_) => true,
+        }
+    }
+
+    /// Where the entry stands in the walk, against a path of another stream.
+    pub fn cmp_to(&self, path: &str) -> Ordering {
+        let tail: &[u8] = if self.is_directory() { b"/" } else { b"" };
+        self.path.as_str().bytes().chain(tail.iter().copied()).cmp(path.bytes())
+    }
 }
 
 /// The state of a row in `portail.file`.
