@@ -1,0 +1,128 @@
+//! Exclude rules: gitignore patterns from the configuration and from `.portailignore` in the folder.
+
+use std::io;
+use std::path::Path;
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::model::RelPath;
+
+/// A file at the top of the folder that adds patterns to the configured ones.
+pub const IGNORE_FILE: &str = ".portailignore";
+
+/// The rules of one folder.
+#[derive(Clone, Debug)]
+pub struct Excludes {
+    rules: Gitignore,
+}
+
+/// A rule that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ExcludeError {
+    /// In the configuration.
+    #[error("use the exclude pattern `{pattern}`: correct it in the configuration")]
+    Pattern {
+        /// As written.
+        pattern: String,
+        /// What is wrong.
+        source: ignore::Error,
+    },
+    /// In the folder.
+    #[error("use line {line} of {IGNORE_FILE}: correct it or remove it")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        source: ignore::Error,
+    },
+    /// All together are too large.
+    #[error("combine the exclude patterns")]
+    Build(#[source] ignore::Error),
+    /// The file is there and can't be read. To go on without it would sync what it excludes.
+    #[error("read {IGNORE_FILE}")]
+    Read(#[source] io::Error),
+}
+
+impl Excludes {
+    /// From the configured patterns and the text of `.portailignore`, whose rules come later and so win.
+    pub fn new(patterns: &[String], ignore_file: Option<&[u8]>) -> Result<Self, ExcludeError> {
+        let mut builder = GitignoreBuilder::new("");
+        for pattern in patterns {
+            builder
+                .add_line(None, pattern)
+                .map_err(|source| ExcludeError::Pattern { pattern: pattern.clone(), source })?;
+        }
+        let text = String::from_utf8_lossy(ignore_file.unwrap_or_default());
+        for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+            builder.add_line(None, line).map_err(|source| ExcludeError::Line { line: index + 1, source })?;
+        }
+        Ok(Self { rules: builder.build().map_err(ExcludeError::Build)? })
+    }
+
+    /// Whether there are no rules at all.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether a rule excludes this entry itself. What lies below an excluded directory is never asked about by a walk.
+    pub fn excludes_entry(&self, path: &Path, is_directory: bool) -> bool {
+        !self.is_empty() && self.rules.matched(path, is_directory).is_ignore()
+    }
+
+    /// Whether a rule excludes this file or a directory that it lies in. As with git, a file can't be taken in again when a
+    /// directory above it is excluded.
+    pub fn excludes(&self, path: &RelPath) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let path = path.as_path();
+        let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
+        above.reverse();
+        above.into_iter().any(|directory| self.excludes_entry(directory, true)) || self.excludes_entry(path, false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excludes(patterns: &[&str], file: &str, path: &str) -> bool {
+        let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
+        Excludes::new(&patterns, Some(file.as_bytes())).unwrap().excludes(&RelPath::from_raw(path.as_bytes()))
+    }
+
+    #[test]
+    fn patterns_mean_what_git_means() {
+        assert!(excludes(&["*.tmp"], "", "a/b.tmp"));
+        assert!(excludes(&["/cache/"], "", "cache/x/y"));
+        assert!(!excludes(&["/cache/"], "", "a/cache/x"), "an anchored pattern holds at the top only");
+        assert!(!excludes(&["/cache/"], "", "cache"), "a pattern for directories does not match a file");
+        assert!(excludes(&["build/"], "", "a/build/x"));
+        assert!(excludes(&["**/logs/*.log"], "", "a/logs/x.log"));
+        assert!(!excludes(&["*.tmp", "!keep.tmp"], "", "keep.tmp"));
+        assert!(excludes(&["cache/", "!cache/keep"], "", "cache/keep"), "as with git, a directory's exclusion is final");
+    }
+
+    #[test]
+    fn the_ignore_file_adds_to_the_configuration_and_wins() {
+        assert!(excludes(&[], "# comment\n\n*.bak\n", "x.bak"));
+        assert!(excludes(&["*.tmp"], "*.bak\n", "x.tmp"));
+        assert!(!excludes(&["*.tmp"], "!x.tmp\n", "x.tmp"));
+        assert!(excludes(&[], "\u{feff}*.bak\r\n", "x.bak"), "a byte order mark and CRLF do no harm");
+    }
+
+    #[test]
+    fn paths_that_no_file_can_have_do_no_harm() {
+        for path in ["", "/", "/abs/x", "a//b", "a/", "."] {
+            assert!(!excludes(&["*.tmp"], "", path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_pattern_is_named() {
+        let error = Excludes::new(&["[z-a]".to_owned()], None).unwrap_err();
+        assert!(error.to_string().contains("`[z-a]`"), "{error}");
+        let error = Excludes::new(&[], Some(b"ok\n[z-a]\n")).unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Reading a file's content, whole or through the MD5 only, and noticing that it changed meanwhile.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use md5::{Digest as _, Md5};
+
+use crate::local::stat;
+use crate::model::{Digest, FileMeta, Fingerprint, Stamp};
+
+/// Read at once while hashing: large enough that calls don't count, small enough to stay in the processor's cache.
+const CHUNK: usize = 256 * 1024;
+
+/// Why a file's content could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It changed while it was read: what was read is thrown away.
+    #[error("read it: it changed meanwhile")]
+    Changed,
+    /// It can't be read.
+    #[error("read it")]
+    Io(#[source] io::Error),
+    /// The program is to stop.
+    #[error("read it to its end: the program is stopping")]
+    Cancelled,
+}
+
+/// The content of a file at one instant.
+#[derive(Debug)]
+pub struct Content {
+    /// Of the open file, the same before the first byte and after the last.
+    pub meta: FileMeta,
+    /// Of the whole.
+    pub digest: Digest,
+    /// The bytes, if they were asked for.
+    pub body: Option<Bytes>,
+    /// When reading began.
+    pub began: Stamp,
+}
+
+/// Hashes an open file of which `meta` was just seen, and keeps its bytes where `keep` says so.
+///
+/// `read` is told of each piece's length and stops the reading by answering false.
+pub fn read(file: &File, meta: FileMeta, keep: bool, read: &dyn Fn(u64) -> bool) -> Result<Content, ReadError> {
+    let began = Stamp::from_system(SystemTime::now());
+    let size = meta.fingerprint.size;
+    let (digest, body) = if keep {
+        let body = read_whole(file, size)?;
+        if !read(size) {
+            return Err(ReadError::Cancelled);
+        }
+        (Digest(Md5::digest(&body).into()), Some(Bytes::from(body)))
+    } else {
+        (hash_range(file, 0, size, read)?, None)
+    };
+    if !is_unchanged(file, &meta.fingerprint).map_err(ReadError::Io)? {
+        return Err(ReadError::Changed);
+    }
+    Ok(Content { meta, digest, body, began })
+}
+
+/// Whether the open file still has this fingerprint.
+pub fn is_unchanged(file: &File, seen: &Fingerprint) -> io::Result<bool> {
+    Ok(stat::of_open(file)?.meta.fingerprint == *seen)
+}
+
+/// The MD5 of `size` bytes as an S3 multipart upload in parts of `part_size` has it: that of the parts' MD5s.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>
+pub fn composite_md5(file: &File, size: u64, part_size: u64, read: &dyn Fn(u64) -> bool) -> Result<Digest, ReadError> {
+    let mut parts = Md5::new();
+    let mut offset = 0;
+    while offset < size {
+        let length = part_size.min(size - offset);
+        parts.update(hash_range(file, offset, length, read)?.0);
+        offset += length;
+    }
+    Ok(Digest(parts.finalize().into()))
+}
+
+fn read_whole(file: &File, size: u64) -> Result<Vec<u8>, ReadError> {
+    let length = usize::try_from(size).map_err(|_| ReadError::Io(io::ErrorKind::FileTooLarge.into()))?;
+    let mut body = vec![0; length];
+    read_exact(file, &mut body, 0)?;
+    Ok(body)
+}
+
+fn hash_range(file: &File, offset: u64, length: u64, read: &dyn Fn(u64) -> bool) -> Result<Digest, ReadError> {
+    let mut md5 = Md5::new();
+    let mut buffer = vec![0; CHUNK.min(usize::try_from(length).unwrap_or(CHUNK))];
+    let mut done = 0;
+    while done < length {
+        let want = buffer.len().min(usize::try_from(length - done).unwrap_or(CHUNK));
+        read_exact(file, &mut buffer[..want], offset + done)?;
+        md5.update(&buffer[..want]);
+        done += want as u64;
+        if !read(want as u64) {
+            return Err(ReadError::Cancelled);
+        }
+    }
+    Ok(Digest(md5.finalize().into()))
+}
+
+/// A file that ends early was cut short since it was looked at.
+fn read_exact(file: &File, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
+    file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => ReadError::Changed,
+        _ => ReadError::Io(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn open(content: &[u8]) -> (tempfile::NamedTempFile, FileMeta) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        let meta = stat::of_open(file.as_file()).unwrap().meta;
+        (file, meta)
+    }
+
+    #[test]
+    fn digests_are_those_of_rfc_1321() {
+        for (text, hex) in [
+            ("", "d41d8cd98f00b204e9800998ecf8427e"),
+            ("abc", "900150983cd24fb0d6963f7d28e17f72"),
+            ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
+        ] {
+            for keep in [false, true] {
+                let (file, meta) = open(text.as_bytes());
+                let content = read(file.as_file(), meta, keep, &|_| true).unwrap();
+                assert_eq!(content.digest.to_hex(), hex);
+                assert_eq!(content.body.as_deref(), keep.then_some(text.as_bytes()));
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_hash_like_the_whole() {
+        let content: Vec<u8> = (0..3 * CHUNK + 17).map(|i| (i % 251) as u8).collect();
+        let (file, meta) = open(&content);
+        assert_eq!(
+            read(file.as_file(), meta, false, &|_| true).unwrap().digest,
+            read(file.as_file(), meta, true, &|_| true).unwrap().digest
+        );
+    }
+
+    #[test]
+    fn a_file_that_grows_or_shrinks_meanwhile_is_refused() {
+        for length in [1, 10] {
+            let (file, meta) = open(b"abcdef");
+            file.as_file().set_len(length).unwrap();
+            for keep in [false, true] {
+                assert!(matches!(read(file.as_file(), meta, keep, &|_| true), Err(ReadError::Changed)));
+            }
+        }
+    }
+
+    #[test]
+    fn reading_stops_when_told() {
+        let (file, meta) = open(&vec![7; 4 * CHUNK]);
+        assert!(matches!(read(file.as_file(), meta, false, &|_| false), Err(ReadError::Cancelled)));
+    }
+
+    #[test]
+    fn a_composite_is_the_md5_of_the_parts_md5s() {
+        let (file, _) = open(b"aabbc");
+        let mut expected = Md5::new();
+        for part in [&b"aa"[..], b"bb", b"c"] {
+            expected.update(Md5::digest(part));
+        }
+        let expected = Digest(expected.finalize().into());
+        assert_eq!(composite_md5(file.as_file(), 5, 2, &|_| true).unwrap(), expected);
+    }
+}

@@ -1,0 +1,329 @@
+//! The root of a folder, and a fresh look at one path below it.
+//!
+//! Paths are opened beneath the root's descriptor and never through a symbolic link, whatever happens to the tree meanwhile.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::config::settings::{FolderSettings, SymlinkPolicy};
+use crate::local::exclude::{ExcludeError, Excludes, IGNORE_FILE};
+use crate::local::{identity, stat};
+use crate::model::{FileMeta, Local, RelPath, SkipReason, encode_name};
+
+/// An open folder with its rules.
+#[derive(Debug)]
+pub struct Root {
+    /// Canonical: no link is left in it.
+    path: PathBuf,
+    fd: OwnedFd,
+    excludes: Excludes,
+    symlinks: SymlinkPolicy,
+    is_remote: bool,
+    /// Cleared when the kernel has no `openat2` (before Linux 5.6, or a filter refuses it).
+    has_openat2: AtomicBool,
+}
+
+/// The folder can't be used at all; its files are unknown, not absent.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// Nothing stands at its path.
+    #[error("open the folder {}: it is not there; mount it, or correct its path", path.display())]
+    Missing {
+        /// As configured.
+        path: PathBuf,
+    },
+    /// It could not be opened.
+    #[error("open the folder {}", path.display())]
+    Open {
+        /// As configured.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its rules can't be used.
+    #[error("read the exclude rules of the folder {}", path.display())]
+    Excludes {
+        /// As configured.
+        path: PathBuf,
+        /// Why.
+        source: ExcludeError,
+    },
+}
+
+/// What a path leads to where links are followed.
+pub(crate) enum Resolved {
+    /// Its path below the root without any link.
+    Inside(PathBuf),
+    /// Nothing is there.
+    Absent,
+    /// A link leads out of the folder, to nothing, or round in a circle.
+    Bad,
+    /// It could not be seen.
+    Unknown(io::Error),
+}
+
+impl Root {
+    /// Opens the folder and reads its rules.
+    pub fn open(folder: &FolderSettings) -> Result<Self, RootError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => RootError::Missing { path: folder.path.clone() },
+            _ => RootError::Open { path: folder.path.clone(), source },
+        };
+        let path = folder.path.canonicalize().map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        let is_remote = identity::is_remote(&fd);
+        let bad_rules = |source| RootError::Excludes { path: folder.path.clone(), source };
+        let no_rules = Excludes::new(&[], None).map_err(bad_rules)?;
+        let mut root = Self {
+            path,
+            fd,
+            excludes: no_rules,
+            symlinks: folder.symlinks,
+            is_remote,
+            has_openat2: AtomicBool::new(cfg!(target_os = "linux")),
+        };
+        let ignore_file = root.read_ignore_file().map_err(|source| bad_rules(ExcludeError::Read(source)))?;
+        root.excludes = Excludes::new(&folder.exclude, ignore_file.as_deref()).map_err(bad_rules)?;
+        Ok(root)
+    }
+
+    fn read_ignore_file(&self) -> io::Result<Option<Vec<u8>>> {
+        // Rules are a page or two; a file that is larger is not a list of rules.
+        const LIMIT: u64 = 1 << 20;
+        match self.open_below(Path::new(IGNORE_FILE), OFlags::RDONLY | OFlags::NONBLOCK) {
+            Ok(fd) => {
+                use io::Read as _;
+                let file = File::from(fd);
+                if !file.metadata()?.is_file() {
+                    return Ok(None);
+                }
+                let mut text = Vec::new();
+                file.take(LIMIT + 1).read_to_end(&mut text)?;
+                if text.len() as u64 > LIMIT {
+                    return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+                }
+                Ok(Some(text))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Where it is, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its rules.
+    pub fn excludes(&self) -> &Excludes {
+        &self.excludes
+    }
+
+    /// What happens to links.
+    pub fn symlinks(&self) -> SymlinkPolicy {
+        self.symlinks
+    }
+
+    /// Whether the file system's stamps come from another clock.
+    pub fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// A fresh look at one path.
+    pub fn look(&self, path: &RelPath) -> Local {
+        if self.excludes.excludes(path) {
+            return Local::Skipped(SkipReason::Excluded);
+        }
+        if path.may_collide()
+            && let Some(why) = self.collision(path)
+        {
+            return Local::Unknown(why);
+        }
+        match self.look_at(path) {
+            Ok(seen) => classify(seen.kind, seen.meta),
+            Err(local) => local,
+        }
+    }
+
+    fn look_at(&self, path: &RelPath) -> Result<stat::Stat, Local> {
+        let seen = stat::of_open(self.open_path(path, path_only())?).map_err(unknown)?;
+        // Opened as a path only, a link at the end is not refused but opened itself.
+        if is_symlink(seen.kind) && self.symlinks == SymlinkPolicy::Follow {
+            return stat::of_open(self.follow(path, path_only())?).map_err(unknown);
+        }
+        Ok(seen)
+    }
+
+    /// Opens a path for reading, if a regular file stands there; else what stands there.
+    pub fn open_file(&self, path: &RelPath) -> Result<(File, FileMeta), Local> {
+        // NONBLOCK: a FIFO that was swapped in must not hang the reader.
+        let fd = self.open_path(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let seen = stat::of_open(&fd).map_err(unknown)?;
+        match classify(seen.kind, seen.meta) {
+            Local::Present(meta) => Ok((File::from(fd), meta)),
+            other @ (Local::Absent | Local::Skipped(_) | Local::Unknown(_)) => Err(other),
+        }
+    }
+
+    fn open_path(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd, Local> {
+        match self.open_below(path.as_path(), flags) {
+            Ok(fd) => Ok(fd),
+            Err(Errno::NOENT | Errno::NOTDIR) => Err(Local::Absent),
+            Err(Errno::LOOP) => match self.symlinks {
+                SymlinkPolicy::Skip => Err(Local::Skipped(SkipReason::Symlink)),
+                SymlinkPolicy::Follow => self.follow(path, flags),
+            },
+            Err(Errno::NXIO) => Err(Local::Skipped(SkipReason::Special)),
+            Err(errno) => Err(unknown(errno)),
+        }
+    }
+
+    /// Opens what the links in `path` lead to, if that is in the folder.
+    fn follow(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd, Local> {
+        match self.resolve(path.as_path()) {
+            Resolved::Inside(target) => self.open_below(&target, flags).map_err(|errno| match errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Local::Skipped(SkipReason::BadSymlink),
+                other => unknown(other),
+            }),
+            Resolved::Absent => Err(Local::Absent),
+            Resolved::Bad => Err(Local::Skipped(SkipReason::BadSymlink)),
+            Resolved::Unknown(error) => Err(Local::Unknown(error.to_string().into())),
+        }
+    }
+
+    /// Opens `path` beneath the root; ELOOP if any part of it is a symbolic link.
+    fn open_below(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        #[cfg(target_os = "linux")]
+        if self.has_openat2.load(Ordering::Relaxed) {
+            use rustix::fs::ResolveFlags;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
+                Err(Errno::NOSYS | Errno::PERM) => self.has_openat2.store(false, Ordering::Relaxed),
+                // A rename in the tree raced with the look-up; the other way has no such case.
+                Err(Errno::AGAIN) => {}
+                other => return other,
+            }
+        }
+        self.open_by_parts(path, flags)
+    }
+
+    /// As [`Self::open_below`], one part at a time, for kernels without `openat2`.
+    fn open_by_parts(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut parts = path.components().peekable();
+        let mut above: Option<OwnedFd> = None;
+        while let Some(part) = parts.next() {
+            let std::path::Component::Normal(name) = part else { return Err(Errno::XDEV) };
+            let parent = above.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
+            let flags = if parts.peek().is_some() {
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+            } else {
+                flags
+            };
+            match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+                Ok(fd) if flags.contains(path_only()) && is_symlink(stat::of_open(&fd)?.kind) => return Err(Errno::LOOP),
+                Ok(fd) => above = Some(fd),
+                // A link in the place of a directory answers ENOTDIR, and must not pass for absent.
+                Err(Errno::NOTDIR) if is_symlink(stat::of_entry(parent, name.as_bytes())?.kind) => return Err(Errno::LOOP),
+                Err(errno) => return Err(errno),
+            }
+        }
+        above.ok_or(Errno::NOENT)
+    }
+
+    /// Follows the links in `path`, part by part, as long as they stay in the folder.
+    pub(crate) fn resolve(&self, path: &Path) -> Resolved {
+        let mut current = self.path.clone();
+        for part in path.components() {
+            current.push(part);
+            match current.symlink_metadata() {
+                Ok(seen) if seen.is_symlink() => match current.canonicalize() {
+                    Ok(target) if target.starts_with(&self.path) => current = target,
+                    Ok(_) => return Resolved::Bad,
+                    // Links in a circle have no error kind of their own; any failure of the link itself leaves it where it is.
+                    Err(_) => return Resolved::Bad,
+                },
+                Ok(_) => {}
+                Err(error) => {
+                    return match error.kind() {
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Resolved::Absent,
+                        _ => Resolved::Unknown(error),
+                    };
+                }
+            }
+        }
+        match current.strip_prefix(&self.path) {
+            Ok(inside) => Resolved::Inside(inside.to_owned()),
+            Err(_) => Resolved::Bad,
+        }
+    }
+
+    /// Whether another name in one of the directories above is encoded as this path's is; if so, why nothing can be done.
+    fn collision(&self, path: &RelPath) -> Option<Box<str>> {
+        let mut directory = self.path.clone();
+        for part in path.as_path().components() {
+            let name = part.as_os_str();
+            let encoded = encode_name(name.as_bytes());
+            if crate::model::may_collide(encoded.as_bytes())
+                && let Ok(entries) = std::fs::read_dir(&directory)
+                && entries.flatten().any(|other| {
+                    other.file_name() != name && encode_name(other.file_name().as_bytes()) == encoded
+                })
+            {
+                return Some(collision_message(&encoded));
+            }
+            directory.push(name);
+        }
+        None
+    }
+}
+
+/// Why two names that are encoded alike are both left alone.
+pub(crate) fn collision_message(encoded: &str) -> Box<str> {
+    format!("two names in one directory both become `{encoded}` as a key: rename one of them").into()
+}
+
+#[cfg(target_os = "linux")]
+fn path_only() -> OFlags {
+    OFlags::PATH
+}
+
+/// Without `O_PATH` a look opens the file itself; one that may not be read is then unknown.
+#[cfg(not(target_os = "linux"))]
+fn path_only() -> OFlags {
+    OFlags::RDONLY | OFlags::NONBLOCK
+}
+
+fn is_symlink(kind: FileType) -> bool {
+    kind == FileType::Symlink
+}
+
+/// What an entry of this kind is to us.
+fn classify(kind: FileType, meta: FileMeta) -> Local {
+    match kind {
+        FileType::RegularFile => Local::Present(meta),
+        // A directory stands where the file was.
+        FileType::Directory => Local::Absent,
+        FileType::Symlink => Local::Skipped(SkipReason::Symlink),
+        FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice => {
+            Local::Skipped(SkipReason::Special)
+        }
+        FileType::Unknown => Local::Unknown("its type can't be told".into()),
+    }
+}
+
+fn unknown(errno: Errno) -> Local {
+    Local::Unknown(io::Error::from(errno).to_string().into())
+}

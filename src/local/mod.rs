@@ -1,0 +1,10 @@
+//! The folder: walking it, looking at one path, reading a file's content, telling whether it is still the same folder.
+//!
+//! Everything here blocks, and is called from threads that may block. Nothing here knows of S3 or PostgreSQL.
+
+pub mod exclude;
+pub mod hash;
+pub mod identity;
+pub mod look;
+pub mod stat;
+pub mod walk;
