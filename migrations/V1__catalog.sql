@@ -95,3 +95,39 @@ CREATE TABLE portail.held_delete (
     decided_by text,
     PRIMARY KEY (folder_id, path)
 );
+
+-- Makes the history's partitions of this and the next month, and drops those that have ended before the retention began.
+CREATE FUNCTION portail.maintain_events(retention_seconds bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    month date;
+    part record;
+BEGIN
+    FOR i IN 0..1 LOOP
+        month := (date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => i))::date;
+        IF to_regclass(format('portail.event_%s', to_char(month, 'YYYYMM'))) IS NULL
+            -- A month that has rows in the default partition already goes on there.
+            AND NOT EXISTS (SELECT FROM portail.event_other
+                WHERE at >= month::timestamp AT TIME ZONE 'UTC'
+                  AND at < (month + interval '1 month') AT TIME ZONE 'UTC')
+        THEN
+            BEGIN
+                EXECUTE format('CREATE TABLE IF NOT EXISTS portail.event_%s PARTITION OF portail.event FOR VALUES FROM (%L) TO (%L)',
+                    to_char(month, 'YYYYMM'), month::timestamp AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
+            EXCEPTION WHEN duplicate_table OR check_violation OR unique_violation THEN
+                NULL;  -- another agent was faster, or has just written to the default partition
+            END;
+        END IF;
+    END LOOP;
+    FOR part IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'portail.event'::regclass AND c.relname ~ '^event_[0-9]{6}$'
+    LOOP
+        IF (to_date(right(part.relname, 6), 'YYYYMM') + interval '1 month') AT TIME ZONE 'UTC'
+            < now() - make_interval(secs => least(retention_seconds, 100000000000)::double precision)
+        THEN
+            EXECUTE format('DROP TABLE IF EXISTS portail.%I', part.relname);
+        END IF;
+    END LOOP;
+    DELETE FROM portail.event_other WHERE at < now() - make_interval(secs => least(retention_seconds, 100000000000)::double precision);
+END
+$$;

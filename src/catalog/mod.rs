@@ -1,0 +1,179 @@
+//! The catalog in PostgreSQL, one function an SQL statement.
+//!
+//! Every name is qualified with its schema, and nothing is left behind in a session: connections are pooled.
+
+pub mod deletes;
+pub mod error;
+pub mod file;
+pub mod folder;
+pub mod lock;
+pub mod record;
+pub mod schema;
+mod tls;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use secrecy::ExposeSecret as _;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Config, Row};
+
+use crate::config::settings::DatabaseSettings;
+pub use error::{CatalogError, Cause};
+
+/// The oldest server that has all that the catalog needs.
+const OLDEST_SERVER: i32 = 130_000;
+/// For a connection out of the pool, made or waited for.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The server ends a statement that takes longer.
+const STATEMENT: Duration = Duration::from_secs(20);
+/// And this is when we give up on a server that does not answer at all: the server's own limit does not help on a dead link.
+const ANSWER: Duration = Duration::from_secs(25);
+
+/// A pool of connections to the catalog.
+#[derive(Clone)]
+pub struct Catalog {
+    pool: Pool,
+    config: Config,
+    tls: tokio_postgres_rustls::MakeRustlsConnect,
+    /// For messages: where it is, without any secret.
+    place: String,
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalog").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Catalog {
+    /// A pool for this database. It connects when it is first used; only the CA file is read here.
+    ///
+    /// # Errors
+    /// If the CA file can't be used.
+    pub fn open(settings: &DatabaseSettings, application_name: &str) -> Result<Self, CatalogError> {
+        let config = connection_config(settings, application_name);
+        let tls = tls::connector(&settings.tls)?;
+        let manager = Manager::from_config(
+            config.clone(),
+            tls.clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Verified },
+        );
+        let place = format!("{}:{}/{} as {}", settings.host, settings.port, settings.name, settings.user);
+        let pool = Pool::builder(manager)
+            .max_size(settings.pool_size.max(2))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(CONNECT))
+            .create_timeout(Some(CONNECT))
+            .recycle_timeout(Some(Duration::from_secs(2)))
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(async move {
+                    let limit = format!("SET statement_timeout = {}", STATEMENT.as_millis());
+                    client.batch_execute(&limit).await.map_err(HookError::Backend)
+                })
+            }))
+            .build()
+            .map_err(|error| CatalogError::new("prepare the connections", &place, Cause::Pool(error.to_string())))?;
+        Ok(Self { pool, config, tls, place })
+    }
+
+    /// Asks the server for its version, and refuses one that is too old.
+    ///
+    /// # Errors
+    /// If there is no connection, or the server is too old.
+    pub async fn ping(&self) -> Result<String, CatalogError> {
+        let what = "ask PostgreSQL for its version";
+        let rows = self.query(what, "SELECT current_setting('server_version_num')::int4, version()", &[]).await?;
+        let row = self.one(what, rows)?;
+        let (number, version): (i32, String) = (self.column(what, &row, 0)?, self.column(what, &row, 1)?);
+        if number < OLDEST_SERVER {
+            return Err(CatalogError::new(what, &self.place, Cause::TooOld { version }));
+        }
+        Ok(version)
+    }
+
+    /// A connection out of the pool.
+    async fn client(&self, what: &'static str) -> Result<Client, CatalogError> {
+        self.pool.get().await.map_err(|error| CatalogError::new(what, &self.place, error.into()))
+    }
+
+    /// Runs one statement, prepared once a connection.
+    async fn query(
+        &self,
+        what: &'static str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, CatalogError> {
+        let client = self.client(what).await?;
+        let asked = async {
+            let statement = client.prepare_cached(sql).await?;
+            client.query(&statement, parameters).await
+        };
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(answer) => answer.map_err(|error| CatalogError::new(what, &self.place, error.into())),
+            Err(_) => {
+                // The connection is in an unknown state, and must not go back into the pool.
+                drop(deadpool_postgres::Object::take(client));
+                Err(CatalogError::new(what, &self.place, Cause::NoAnswer))
+            }
+        }
+    }
+
+    /// As [`Self::query`], for a statement whose first column of its only row is a count.
+    async fn count(
+        &self,
+        what: &'static str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, CatalogError> {
+        let rows = self.query(what, sql, parameters).await?;
+        let row = self.one(what, rows)?;
+        let count: i64 = self.column(what, &row, 0)?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    fn one(&self, what: &'static str, rows: Vec<Row>) -> Result<Row, CatalogError> {
+        rows.into_iter().next().ok_or_else(|| self.strange(what, "no row came back"))
+    }
+
+    fn column<'r, T: tokio_postgres::types::FromSql<'r>>(
+        &self,
+        what: &'static str,
+        row: &'r Row,
+        index: usize,
+    ) -> Result<T, CatalogError> {
+        row.try_get(index).map_err(|error| CatalogError::new(what, &self.place, error.into()))
+    }
+
+    /// The tables don't hold what they must.
+    fn strange(&self, what: &'static str, found: impl Into<String>) -> CatalogError {
+        CatalogError::new(what, &self.place, Cause::Strange(found.into()))
+    }
+}
+
+fn connection_config(settings: &DatabaseSettings, application_name: &str) -> Config {
+    let mut config = Config::new();
+    config
+        .host(&settings.host)
+        .port(settings.port)
+        .dbname(&settings.name)
+        .user(&settings.user)
+        // The server cuts it there itself, with a notice.
+        .application_name(application_name.chars().take(60).collect::<String>())
+        .connect_timeout(CONNECT)
+        .ssl_mode(tls::mode(&settings.tls))
+        .keepalives(true)
+        .keepalives_idle(Duration::from_secs(10))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3)
+        .tcp_user_timeout(Duration::from_secs(20));
+    if let Some(password) = &settings.password {
+        config.password(password.expose_secret());
+    }
+    config
+}
+
+/// Sizes are counted in `bigint`; no file is as large as would not fit.
+fn to_bigint(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}

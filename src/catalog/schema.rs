@@ -1,0 +1,165 @@
+//! The schema: bringing it up to date, and keeping the history's partitions.
+
+use std::time::Duration;
+
+use refinery::Migration;
+
+use super::{ANSWER, Catalog, CatalogError, Cause};
+
+mod embedded {
+    #![allow(missing_docs, unreachable_pub)]
+    refinery::embed_migrations!("migrations");
+}
+
+/// Where applied migrations are written down.
+const HISTORY: &str = "portail.schema_history";
+/// The advisory lock under which the schema is changed: "portail" in ASCII, so that no one else's lock is hit by chance.
+const LOCK: i64 = 0x0070_6f72_7461_696c;
+/// How long a change of the schema by somebody else is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// What [`migrate`] has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The version found; none = there was no schema.
+    pub from: Option<u32>,
+    /// The version now.
+    pub to: u32,
+}
+
+/// How the database's schema stands to this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaState {
+    /// There is none.
+    Missing,
+    /// [`migrate`] has something to do.
+    Older {
+        /// In the database.
+        found: u32,
+        /// By this program.
+        needed: u32,
+    },
+    /// As it should be.
+    Current,
+    /// A newer program was here.
+    Newer {
+        /// In the database.
+        found: u32,
+        /// By this program.
+        known: u32,
+    },
+}
+
+/// Looks at the schema without changing anything.
+///
+/// # Errors
+/// If the database can't be read.
+pub async fn state(catalog: &Catalog) -> Result<SchemaState, CatalogError> {
+    let what = "look at the schema";
+    let known = newest();
+    let Some(found) = applied(catalog, what).await? else { return Ok(SchemaState::Missing) };
+    Ok(match found.cmp(&known) {
+        std::cmp::Ordering::Less => SchemaState::Older { found, needed: known },
+        std::cmp::Ordering::Equal => SchemaState::Current,
+        std::cmp::Ordering::Greater => SchemaState::Newer { found, known },
+    })
+}
+
+/// The newest applied version, if there is any.
+async fn applied(catalog: &Catalog, what: &'static str) -> Result<Option<u32>, CatalogError> {
+    let rows = catalog.query(what, "SELECT to_regclass($1) IS NOT NULL", &[&HISTORY]).await?;
+    let row = catalog.one(what, rows)?;
+    if !catalog.column::<bool>(what, &row, 0)? {
+        return Ok(None);
+    }
+    let sql = format!("SELECT max(version) FROM {HISTORY}");
+    // Not cached: the table may come into being between two looks.
+    let rows = catalog.query(what, &sql, &[]).await?;
+    let row = catalog.one(what, rows)?;
+    let version: Option<i32> = catalog.column(what, &row, 0)?;
+    Ok(version.and_then(|version| u32::try_from(version).ok()))
+}
+
+/// The newest version that this program knows.
+fn newest() -> u32 {
+    let migrations = embedded::migrations::runner();
+    let newest = migrations.get_migrations().iter().map(Migration::version).max().unwrap_or_default();
+    u32::try_from(newest).unwrap_or(0)
+}
+
+/// Brings the schema up to date. Agents that start together take turns.
+///
+/// # Errors
+/// If the schema is newer than this program, somebody else's change does not come to an end, or the role may not change it.
+pub async fn migrate(catalog: &Catalog) -> Result<Migrated, CatalogError> {
+    let what = "bring the schema up to date";
+    match state(catalog).await? {
+        SchemaState::Current => return Ok(Migrated { from: Some(newest()), to: newest() }),
+        SchemaState::Newer { found, known } => {
+            return Err(CatalogError::new(what, &catalog.place, Cause::Newer { found, known }));
+        }
+        SchemaState::Missing | SchemaState::Older { .. } => {}
+    }
+    let failed = |error: tokio_postgres::Error| CatalogError::new(what, &catalog.place, error.into());
+    // A connection of its own: the lock ends with it, whatever happens here, and its statements may take long.
+    let (mut client, connection) = catalog.config.connect(catalog.tls.clone()).await.map_err(failed)?;
+    let driving = tokio::spawn(connection);
+    let locked = tokio::time::timeout(ANSWER + LOCK_WAIT, async {
+        client.batch_execute(&format!("SET lock_timeout = {}", LOCK_WAIT.as_millis())).await?;
+        client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await
+    });
+    match locked.await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) if error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE) => {
+            let holder = lock_holder(catalog, what).await?;
+            return Err(CatalogError::new(what, &catalog.place, Cause::MigrationLock(holder)));
+        }
+        Ok(Err(error)) => return Err(failed(error)),
+        Err(_) => return Err(CatalogError::new(what, &catalog.place, Cause::NoAnswer)),
+    }
+    let from = applied(catalog, what).await?;
+    client.batch_execute("CREATE SCHEMA IF NOT EXISTS portail").await.map_err(failed)?;
+    let mut runner = embedded::migrations::runner();
+    runner.set_migration_table_name(HISTORY);
+    let result = runner.run_async(&mut client).await;
+    drop(client);
+    driving.abort();
+    result.map_err(|error| CatalogError::new(what, &catalog.place, Cause::Migration(described(&error))))?;
+    Ok(Migrated { from, to: newest() })
+}
+
+fn described(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let more = next
+            .downcast_ref::<tokio_postgres::Error>()
+            .and_then(tokio_postgres::Error::as_db_error)
+            .map_or_else(|| next.to_string(), |server| format!("{}: {}", server.code().code(), server.message()));
+        text.push_str(": ");
+        text.push_str(&more);
+        cause = next.source();
+    }
+    text
+}
+
+async fn lock_holder(catalog: &Catalog, what: &'static str) -> Result<String, CatalogError> {
+    let sql = "SELECT format('%s, process %s', coalesce(nullif(a.application_name, ''), 'unknown'), a.pid)
+         FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+         WHERE l.locktype = 'advisory' AND l.granted AND ((l.classid::bigint << 32) | l.objid::bigint) = $1 LIMIT 1";
+    let rows = catalog.query(what, sql, &[&LOCK]).await?;
+    match rows.first() {
+        Some(row) => catalog.column(what, row, 0),
+        None => Ok("it has just ended, try again".to_owned()),
+    }
+}
+
+/// Makes the history's partitions of this and the next month, and drops those that are older than `retention`.
+///
+/// # Errors
+/// If the catalog can't be changed.
+pub async fn maintain_history(catalog: &Catalog, retention: Duration) -> Result<(), CatalogError> {
+    let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
+    catalog.query("keep the history", "SELECT portail.maintain_events($1)", &[&seconds]).await?;
+    Ok(())
+}
