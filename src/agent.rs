@@ -1,0 +1,185 @@
+//! The story: how the program's parts are wired, in the order in which data flows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::schema::{self, SchemaState};
+use crate::catalog::{Catalog, CatalogError};
+use crate::config::settings::{FolderSettings, S3Settings, Settings};
+use crate::remote::{self, Budget, Client, Limits, Operation, RemoteError};
+use crate::sync::error::SyncError;
+use crate::sync::pass::{self, PassEnd, Worlds};
+use crate::sync::pipeline::{Bounds, PlannedStep};
+use crate::sync::report::Report;
+
+/// How long `sync` waits for another agent to let go of a folder.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// Paths that a pass has under way at most: more would only sit in memory, since a reconciliation can wait for room.
+const PASS_QUEUE: usize = 4096;
+
+/// Nothing could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store can't be used.
+    #[error("connect to S3")]
+    Remote(#[source] RemoteError),
+    /// The catalog can't be used.
+    #[error("open the catalog")]
+    Catalog(#[source] CatalogError),
+    /// A dry run changes nothing, so it can't bring the schema up to date either.
+    #[error("read the catalog: its schema has version {found}, and this program needs {needed}; run `agent-portail migrate`")]
+    SchemaOlder {
+        /// In the database.
+        found: u32,
+        /// By this program.
+        needed: u32,
+    },
+    /// Somebody has upgraded.
+    #[error("read the catalog: its schema has version {found}, and this program knows {known}; upgrade agent-portail")]
+    SchemaNewer {
+        /// In the database.
+        found: u32,
+        /// By this program.
+        known: u32,
+    },
+}
+
+/// What `sync` is asked to do.
+#[derive(Clone)]
+pub enum Task {
+    /// To sync. With `wait`, it waits for other agents without end.
+    Sync {
+        /// `--wait`.
+        wait: bool,
+    },
+    /// To show what it would do.
+    Plan(Arc<dyn Fn(PlannedStep) + Send + Sync>),
+}
+
+/// A folder and its report, which fills while the pass runs.
+#[derive(Clone)]
+pub struct Watched {
+    /// As configured.
+    pub folder: FolderSettings,
+    /// What has been done.
+    pub report: Arc<Report>,
+}
+
+/// A pass over several folders that is ready to run.
+pub struct Passes {
+    worlds: Vec<Worlds>,
+    client: Client,
+    has_schema: bool,
+}
+
+/// The endpoint as the catalog names it.
+pub fn endpoint_name(s3: &S3Settings) -> String {
+    s3.endpoint_url.clone().unwrap_or_else(|| "aws".to_owned())
+}
+
+/// The name that the database's administrator sees.
+pub fn application_name(agent: &str) -> String {
+    format!("agent-portail {agent}")
+}
+
+impl Passes {
+    /// Connects to S3 and PostgreSQL for these folders, and brings the schema up to date unless it is only to be looked at.
+    pub async fn prepare(settings: &Settings, folders: &[FolderSettings], dry_run: bool) -> Result<Self, StartError> {
+        let limits = Limits { workers: settings.sync.workers, bandwidth: settings.sync.bandwidth_limit };
+        let catalog =
+            Catalog::open(&settings.database, &application_name(&settings.agent.name)).map_err(StartError::Catalog)?;
+        let has_schema = if dry_run {
+            match schema::state(&catalog).await.map_err(StartError::Catalog)? {
+                SchemaState::Missing => false,
+                SchemaState::Current => true,
+                SchemaState::Older { found, needed } => return Err(StartError::SchemaOlder { found, needed }),
+                SchemaState::Newer { found, known } => return Err(StartError::SchemaNewer { found, known }),
+            }
+        } else {
+            schema::migrate(&catalog).await.map_err(StartError::Catalog)?;
+            schema::maintain_history(&catalog, settings.agent.history_retention).await.map_err(StartError::Catalog)?;
+            true
+        };
+        let client = remote::connect(&settings.s3, &limits).await.map_err(StartError::Remote)?;
+        let bounds = Bounds {
+            slots: Arc::new(Semaphore::new(settings.sync.workers)),
+            budget: Arc::new(Budget::default()),
+            workers: settings.sync.workers,
+            part_size: settings.sync.part_size,
+            queue_capacity: settings.sync.queue_capacity.min(PASS_QUEUE),
+        };
+        let worlds = folders
+            .iter()
+            .map(|folder| Worlds {
+                folder: folder.clone(),
+                agent: settings.agent.name.clone(),
+                endpoint: endpoint_name(&settings.s3),
+                bucket: client.bucket(&folder.bucket),
+                catalog: catalog.clone(),
+                bounds: bounds.clone(),
+                report: Arc::new(Report::default()),
+            })
+            .collect();
+        Ok(Self { worlds, client, has_schema })
+    }
+
+    /// The folders with their reports.
+    pub fn watched(&self) -> Vec<Watched> {
+        let watched = |worlds: &Worlds| Watched { folder: worlds.folder.clone(), report: Arc::clone(&worlds.report) };
+        self.worlds.iter().map(watched).collect()
+    }
+
+    /// Requests that were sent to S3, by operation.
+    pub fn requests(&self) -> BTreeMap<Operation, u64> {
+        self.client.requests()
+    }
+
+    /// Runs the passes side by side, so that one folder's trouble stops no other, and returns how each has ended, in order.
+    pub async fn run(&self, task: Task, cancel: &CancellationToken) -> Vec<Result<PassEnd, SyncError>> {
+        let mut running = JoinSet::new();
+        let mut order = HashMap::new();
+        for (index, worlds) in self.worlds.iter().enumerate() {
+            let pass = one(worlds.clone(), self.has_schema, task.clone(), cancel.clone());
+            order.insert(running.spawn(pass).id(), index);
+        }
+        let mut ends: Vec<_> = self.worlds.iter().map(|_| Err(SyncError::Task { task: "pass" })).collect();
+        while let Some(ended) = running.join_next_with_id().await {
+            let (id, end) = match ended {
+                Ok((id, end)) => (id, end),
+                Err(error) => (error.id(), Err(SyncError::Task { task: "pass" })),
+            };
+            if let Some(slot) = order.get(&id).and_then(|&index| ends.get_mut(index)) {
+                *slot = end;
+            }
+        }
+        ends
+    }
+}
+
+async fn one(worlds: Worlds, has_schema: bool, task: Task, cancel: CancellationToken) -> Result<PassEnd, SyncError> {
+    let wait = match task {
+        Task::Plan(show) => return pass::plan(&worlds, has_schema, show, cancel).await,
+        Task::Sync { wait } => wait,
+    };
+    let Some(lock) = pass::take_lock(&worlds, (!wait).then_some(LOCK_PATIENCE), &cancel).await? else {
+        return Ok(PassEnd { found: Default::default(), verdict: None, held: 0, interrupted: true });
+    };
+    // A token of its own, so that a lost lock stops this folder only.
+    let cancel = cancel.child_token();
+    let pass = pass::sync(&worlds, cancel.clone());
+    tokio::pin!(pass);
+    tokio::select! {
+        end = &mut pass => end,
+        () = lock.lost() => {
+            // Stop before anything else; what is under way may end, nothing new begins.
+            cancel.cancel();
+            let _ = pass.await;
+            Err(SyncError::LockLost { folder: worlds.folder.name.clone() })
+        }
+    }
+}

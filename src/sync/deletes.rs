@@ -1,0 +1,169 @@
+//! Deletions, the only thing here that can't be undone: they are spooled while the merge runs, judged together when it has
+//! ended, and then either drained, each after a fresh look, or held for a person.
+
+use std::sync::Arc;
+
+use crate::catalog;
+use crate::local::identity;
+use crate::logging::success;
+use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath};
+use crate::plan::{self, IdentityVerdict};
+use crate::sync::act::chain;
+use crate::sync::error::SyncError;
+use crate::sync::pipeline::{Pipeline, blocking};
+use crate::sync::reconcile::Found;
+
+/// Objects that S3 removes in one request.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
+const PAGE: i64 = 1000;
+
+/// What the pass knows of the folder's identity.
+#[derive(Debug, Clone, Copy)]
+pub struct IdentityCheck {
+    /// In the catalog.
+    pub known: Option<Identity>,
+    /// When the pass began.
+    pub seen: Identity,
+}
+
+/// What became of a pass's deletions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// They were acted on.
+    Drained,
+    /// They wait for a person, and why.
+    Held {
+        /// In words.
+        reason: String,
+    },
+    /// Nothing was judged, since the pass could not see everything: the next one will.
+    Postponed {
+        /// In words.
+        reason: String,
+    },
+}
+
+/// Judges the deletions that a pass has spooled and acts accordingly.
+pub async fn settle(
+    pipeline: &Arc<Pipeline>,
+    id: FolderId,
+    found: &Found,
+    check: &IdentityCheck,
+    rows_synced: u64,
+) -> Result<Verdict, SyncError> {
+    let path = pipeline.folder.path.clone();
+    let now = blocking("identity", move || identity::read(&path)).await?;
+    match now {
+        Ok(now) if now == check.seen => {}
+        Ok(_) => return Ok(postponed("the folder was replaced by another one during the pass")),
+        Err(error) => return Ok(postponed(&format!("the folder could not be looked at after the pass: {error}"))),
+    }
+    let verdict = plan::judge_identity(check.known.as_ref(), &check.seen, found.is_complete(), found.matched, found.rows);
+    if verdict == IdentityVerdict::Take {
+        catalog::folder::take_identity(&pipeline.catalog, id, &check.seen).await?;
+        if check.known.is_some() {
+            tracing::warn!(
+                folder = %pipeline.folder.name,
+                "the folder {} has a new identity (a restored or moved disk?); it was accepted, since {} of {} files are the same",
+                pipeline.folder.path.display(), found.matched, found.rows
+            );
+        }
+    }
+    if found.is_complete() {
+        catalog::deletes::forget_returned(&pipeline.catalog, id, pipeline.pass).await?;
+    }
+    catalog::deletes::apply_rejections(&pipeline.catalog, id).await?;
+    let tally = catalog::deletes::tally(&pipeline.catalog, id, pipeline.pass).await?;
+    // Those that wait already count against the threshold, or a folder could be emptied in small bites.
+    let fresh = tally.total.saturating_sub(tally.deleting + tally.renamed + tally.approved + tally.held);
+    let judged = fresh + tally.held;
+    let limit = (pipeline.folder.max_delete_percent, pipeline.folder.max_delete_count);
+    let reason = if fresh == 0 {
+        None
+    } else if verdict == IdentityVerdict::Doubt {
+        Some(format!(
+            "the folder is not the one that was synced (another file system or directory is at {}), and only {} of {} files are as they were",
+            pipeline.folder.path.display(),
+            found.matched,
+            found.rows
+        ))
+    } else if found.files == 0 {
+        Some("the folder has no file at all; is it mounted?".to_owned())
+    } else if plan::exceeds_threshold(judged, rows_synced, limit.0, limit.1) {
+        Some(format!("{judged} deletions of {rows_synced} files exceed max_delete = {}% and max_delete_count = {}", limit.0, limit.1))
+    } else {
+        None
+    };
+    if let Some(reason) = &reason {
+        let held = catalog::deletes::hold(&pipeline.catalog, id, pipeline.pass, reason).await?;
+        tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
+    }
+    catalog::deletes::leave_held(&pipeline.catalog, id, pipeline.pass).await?;
+    drain(pipeline, id).await?;
+    Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason }))
+}
+
+fn postponed(reason: &str) -> Verdict {
+    Verdict::Postponed { reason: reason.to_owned() }
+}
+
+/// Acts on what the spool still holds, a page at a time.
+async fn drain(pipeline: &Arc<Pipeline>, id: FolderId) -> Result<(), SyncError> {
+    let mut after: Option<RelPath> = None;
+    while !pipeline.cancel.is_cancelled() {
+        let start = after.as_ref().map(RelPath::as_str);
+        let page = catalog::deletes::next_page(&pipeline.catalog, id, pipeline.pass, start, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.clone());
+        let gone = still_absent(pipeline, page.clone()).await?;
+        remove(pipeline, id, &gone).await?;
+        catalog::deletes::unspool(&pipeline.catalog, id, pipeline.pass, &page).await?;
+    }
+    Ok(())
+}
+
+/// The fresh look that each deletion needs right before it.
+async fn still_absent(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<Vec<RelPath>, SyncError> {
+    let root = Arc::clone(&pipeline.root);
+    blocking("look", move || paths.into_iter().filter(|path| root.look(path) == Local::Absent).collect()).await
+}
+
+/// Row `deleting`, object, row gone: a crash anywhere in between is finished by the next pass.
+async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Result<(), SyncError> {
+    let doomed = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
+    // A page is one request, and the rows took a moment: look again at what is about to go.
+    let doomed = still_absent(pipeline, doomed).await?;
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<ObjectKey> = doomed.iter().map(|path| pipeline.key(path)).collect();
+    let answers = {
+        let _slot = pipeline.bounds.slots.acquire().await.map_err(|_| SyncError::Task { task: "slots" })?;
+        pipeline.bucket.delete(&keys).await
+    };
+    let mut by_key: std::collections::HashMap<ObjectKey, _> = answers.into_iter().collect();
+    let mut gone = Vec::with_capacity(doomed.len());
+    let mut fatal = None;
+    for (path, key) in doomed.into_iter().zip(keys) {
+        match by_key.remove(&key) {
+            Some(Ok(())) => {
+                success!(folder = %pipeline.folder.name, path = %path, key = %key, action = "deleted", "deleted {path}");
+                gone.push(path);
+            }
+            Some(Err(error)) => {
+                let why = chain(&error);
+                tracing::error!(folder = %pipeline.folder.name, path = %path, key = %key, action = "failed", error = %why, "failed to delete {path}: {why}");
+                pipeline.report.failed(&path, &format!("delete its object: {why}"));
+                if error.retry() == crate::model::Retry::Fatal {
+                    fatal = Some(error);
+                }
+            }
+            // The store said nothing of it, so nothing is known: the row stays `deleting`, and the next pass asks again.
+            None => pipeline.report.failed(&path, "delete its object: the store did not answer for it"),
+        }
+    }
+    catalog::record::deleted(&pipeline.catalog, id, &gone).await?;
+    catalog::deletes::forget(&pipeline.catalog, id, &gone).await?;
+    pipeline.report.done_many(EventKind::Deleted, gone.len() as u64);
+    fatal.map_or(Ok(()), |error| Err(pipeline.remote_fatal(error)))
+}

@@ -1,0 +1,232 @@
+//! One pass over one folder: reconcile, work off what was found, judge the deletions, write down the state.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::folder::{Claim, FolderRecord};
+use crate::catalog::lock::{self, Attempt, WriterLock};
+use crate::catalog::{self, Catalog};
+use crate::config::settings::FolderSettings;
+use crate::local::identity;
+use crate::local::look::{Root, RootError};
+use crate::model::{FolderId, FolderState};
+use crate::remote::Bucket;
+use crate::sync::act::chain;
+use crate::sync::deletes::{self, IdentityCheck, Verdict};
+use crate::sync::error::SyncError;
+use crate::sync::feed::Feed;
+use crate::sync::pipeline::{Bounds, Mode, Pipeline, PlannedStep, blocking};
+use crate::sync::reconcile::{Found, reconcile};
+use crate::sync::record::Recorder;
+use crate::sync::report::Report;
+use crate::sync::worker;
+
+/// What a pass works with.
+#[derive(Clone)]
+pub struct Worlds {
+    /// As configured.
+    pub folder: FolderSettings,
+    /// This agent's name.
+    pub agent: String,
+    /// `aws`, or the URL of a compatible store.
+    pub endpoint: String,
+    /// Where the folder is mirrored to.
+    pub bucket: Bucket,
+    /// Where it is recorded.
+    pub catalog: Catalog,
+    /// Shared with the other folders.
+    pub bounds: Bounds,
+    /// What is done is counted here.
+    pub report: Arc<Report>,
+}
+
+/// How a pass has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassEnd {
+    /// What the merge has found.
+    pub found: Found,
+    /// What became of the deletions; none in a dry run, and when the pass was interrupted.
+    pub verdict: Option<Verdict>,
+    /// Deletions that wait for a person.
+    pub held: u64,
+    /// It was stopped before its end.
+    pub interrupted: bool,
+}
+
+/// Takes the writer's lock, waiting up to `patience` (without end, where there is none) for another agent to let go of it.
+pub async fn take_lock(
+    worlds: &Worlds,
+    patience: Option<std::time::Duration>,
+    cancel: &CancellationToken,
+) -> Result<Option<WriterLock>, SyncError> {
+    const POLL: std::time::Duration = std::time::Duration::from_millis(250);
+    let began = tokio::time::Instant::now();
+    loop {
+        let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
+        match lock::try_lock(&worlds.catalog, &worlds.endpoint, bucket, prefix).await? {
+            Attempt::Held(lock) => return Ok(Some(lock)),
+            Attempt::Taken(holder) if patience.is_some_and(|patience| began.elapsed() >= patience) => {
+                return Err(SyncError::Locked { folder: worlds.folder.name.clone(), holder: holder.to_string() });
+            }
+            Attempt::Taken(_) => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = cancel.cancelled() => return Ok(None),
+        }
+    }
+}
+
+/// Syncs the folder once. The caller holds the writer's lock, and cancels the pass if it is lost.
+pub async fn sync(worlds: &Worlds, cancel: CancellationToken) -> Result<PassEnd, SyncError> {
+    let claim = Claim {
+        agent: &worlds.agent,
+        name: &worlds.folder.name,
+        path: &worlds.folder.path,
+        endpoint: &worlds.endpoint,
+        bucket: worlds.bucket.name(),
+        prefix: &worlds.folder.prefix,
+    };
+    let record = catalog::folder::claim(&worlds.catalog, &claim).await?;
+    let result = sync_claimed(worlds, &record, cancel).await;
+    let (state, reason) = match &result {
+        Ok(end) if end.interrupted => (FolderState::Degraded, Some("the last pass was interrupted".to_owned())),
+        Ok(end) => judge(worlds, end),
+        Err(error @ SyncError::Root { .. }) => (FolderState::Suspended, Some(chain(error))),
+        Err(error) => (FolderState::Degraded, Some(chain(error))),
+    };
+    let written = catalog::folder::set_state(&worlds.catalog, record.id, state, reason.as_deref()).await;
+    match (&result, written) {
+        // The pass's own error says more than that its state could not be written either.
+        (Err(_), _) | (Ok(_), Ok(())) => result,
+        (Ok(_), Err(error)) => Err(error.into()),
+    }
+}
+
+fn judge(worlds: &Worlds, end: &PassEnd) -> (FolderState, Option<String>) {
+    let failed = worlds.report.summary().failures.count;
+    let mut reasons = Vec::new();
+    if failed > 0 {
+        reasons.push(format!("{failed} paths failed"));
+    }
+    if end.held > 0 {
+        reasons.push(format!("{} deletions are held", end.held));
+    }
+    if let Some(Verdict::Postponed { reason }) = &end.verdict {
+        reasons.push(reason.clone());
+    }
+    if reasons.is_empty() { (FolderState::InSync, None) } else { (FolderState::Degraded, Some(reasons.join(", "))) }
+}
+
+async fn sync_claimed(worlds: &Worlds, record: &FolderRecord, cancel: CancellationToken) -> Result<PassEnd, SyncError> {
+    let (root, seen) = open_root(&worlds.folder).await?;
+    let id = record.id;
+    catalog::folder::set_state(&worlds.catalog, id, FolderState::Syncing, None).await?;
+    catalog::deletes::apply_rejections(&worlds.catalog, id).await?;
+    let start = catalog::folder::begin_pass(&worlds.catalog, id).await?;
+    let (recorder, recording) = Recorder::start(worlds.catalog.clone(), id);
+    let pipeline = pipeline(worlds, root, Some(id), start.number, start.rows > 0, Mode::Act(recorder), cancel);
+    let check = IdentityCheck { known: record.identity, seen };
+    let end = run(&pipeline, Some((check, start.synced))).await;
+    // What was acknowledged by S3 is written before the pass counts as ended.
+    drop(pipeline);
+    recording.await.map_err(|_| SyncError::Task { task: "recorder" })?;
+    let mut end = end?;
+    if end.found.ended && end.verdict.is_some() {
+        catalog::folder::finish_pass(&worlds.catalog, id).await?;
+    }
+    end.held = catalog::deletes::held_count(&worlds.catalog, id).await?;
+    Ok(end)
+}
+
+/// Finds out what [`sync`] would do and shows it; changes nothing anywhere. `schema` says whether the catalog has tables.
+pub async fn plan(
+    worlds: &Worlds,
+    schema: bool,
+    show: Arc<dyn Fn(PlannedStep) + Send + Sync>,
+    cancel: CancellationToken,
+) -> Result<PassEnd, SyncError> {
+    let (root, _) = open_root(&worlds.folder).await?;
+    let record = if schema {
+        catalog::folder::find(&worlds.catalog, &worlds.endpoint, worlds.bucket.name(), &worlds.folder.prefix).await?
+    } else {
+        None
+    };
+    let id = record.map(|record| record.id);
+    let pipeline = pipeline(worlds, root, id, 0, id.is_some(), Mode::Plan(show), cancel);
+    run(&pipeline, None).await
+}
+
+async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::Identity), SyncError> {
+    let (name, folder) = (folder.name.clone(), folder.clone());
+    let opened = blocking("open", move || {
+        let root = Root::open(&folder)?;
+        let seen = identity::read(&folder.path)
+            .map_err(|source| RootError::Open { path: folder.path.clone(), source })?;
+        Ok((Arc::new(root), seen))
+    });
+    opened.await?.map_err(|source| SyncError::Root { folder: name, source })
+}
+
+fn pipeline(
+    worlds: &Worlds,
+    root: Arc<Root>,
+    id: Option<FolderId>,
+    pass: i64,
+    has_rows: bool,
+    mode: Mode,
+    cancel: CancellationToken,
+) -> Arc<Pipeline> {
+    Arc::new(Pipeline {
+        folder: worlds.folder.clone(),
+        root,
+        bucket: worlds.bucket.clone(),
+        catalog: worlds.catalog.clone(),
+        id,
+        pass,
+        has_rows,
+        bounds: worlds.bounds.clone(),
+        feed: Feed::new(worlds.bounds.queue_capacity),
+        report: Arc::clone(&worlds.report),
+        mode,
+        // A token of its own: a folder that stops itself stops no other.
+        cancel: cancel.child_token(),
+    })
+}
+
+/// Feeds the workers and waits for them; deletions are judged in between, when all uploads have had their first try.
+async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> Result<PassEnd, SyncError> {
+    let shared = Arc::clone(pipeline);
+    let working = tokio::spawn(async move { worker::work(&shared).await });
+    let found = reconcile(pipeline).await;
+    let mut verdict = None;
+    let result = match found {
+        Ok(found) => {
+            let quiet = tokio::select! {
+                () = pipeline.feed.quiet() => true,
+                // Stopped from outside, or by the workers' first error, which is read below.
+                () = pipeline.cancel.cancelled() => false,
+            };
+            match (judge, pipeline.id) {
+                (Some((check, synced)), Some(id)) if quiet && found.ended && !pipeline.cancel.is_cancelled() => {
+                    deletes::settle(pipeline, id, &found, &check, synced).await.map(|judged| {
+                        verdict = Some(judged);
+                        found
+                    })
+                }
+                _ => Ok(found),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    pipeline.feed.close();
+    if result.is_err() {
+        pipeline.cancel.cancel();
+    }
+    let worked = working.await.map_err(|_| SyncError::Task { task: "worker" })?;
+    // The worker's error came first if it stopped the merge.
+    worked?;
+    let found = result?;
+    Ok(PassEnd { found, verdict, held: 0, interrupted: pipeline.cancel.is_cancelled() })
+}

@@ -1,0 +1,133 @@
+//! What the steps of a folder's work share.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{self, Catalog, CatalogError};
+use crate::config::settings::FolderSettings;
+use crate::local::look::Root;
+use crate::model::{FolderId, ObjectKey, RelPath, Row};
+use crate::remote::{Bucket, Budget, RemoteError};
+use crate::sync::error::{Failure, PathError, SyncError};
+use crate::sync::feed::Feed;
+use crate::sync::record::Recorder;
+use crate::sync::report::Report;
+
+/// Tries of a path in one pass; the next pass starts afresh.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// Bounds that all folders of the program share.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Concurrent S3 requests.
+    pub slots: Arc<Semaphore>,
+    /// Bytes in flight.
+    pub budget: Arc<Budget>,
+    /// As many as `slots` has permits.
+    pub workers: usize,
+    /// Bytes of a part; a larger file is uploaded in parts.
+    pub part_size: u64,
+    /// Paths that a pass may have under way.
+    pub queue_capacity: usize,
+}
+
+/// A step that a dry run shows instead of taking it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PlannedStep {
+    /// `upload`, `copy`, `adopt`, `touch`, `delete`, `keep`, `drop-row`.
+    pub action: &'static str,
+    /// The folder's name.
+    pub folder: String,
+    /// Encoded.
+    pub path: String,
+    /// Where it would go.
+    pub key: String,
+    /// Of the file, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// In words.
+    pub reason: String,
+}
+
+/// Where the pipeline stops.
+#[derive(Clone)]
+pub enum Mode {
+    /// It acts.
+    Act(Recorder),
+    /// It only tells what it would do.
+    Plan(Arc<dyn Fn(PlannedStep) + Send + Sync>),
+}
+
+/// One folder's work: its worlds, its queue and what bounds it.
+pub struct Pipeline {
+    /// As configured.
+    pub folder: FolderSettings,
+    /// The folder itself.
+    pub root: Arc<Root>,
+    /// Where it is mirrored to.
+    pub bucket: Bucket,
+    /// Where it is recorded.
+    pub catalog: Catalog,
+    /// None in a dry run of a folder that the catalog doesn't know yet.
+    pub id: Option<FolderId>,
+    /// The number of this pass.
+    pub pass: i64,
+    /// Whether the catalog had any row of the folder when the pass began: without one, nothing can be a rename.
+    pub has_rows: bool,
+    /// Shared with the other folders.
+    pub bounds: Bounds,
+    /// Paths to work on.
+    pub feed: Feed,
+    /// What has been done.
+    pub report: Arc<Report>,
+    /// Act or plan.
+    pub mode: Mode,
+    /// Set when everything is to stop.
+    pub cancel: CancellationToken,
+}
+
+impl Pipeline {
+    /// The key of a path.
+    pub fn key(&self, path: &RelPath) -> ObjectKey {
+        ObjectKey::new(&self.folder.prefix, path)
+    }
+
+    /// The rows of these paths.
+    pub async fn rows(&self, paths: &[&str]) -> Result<Vec<Row>, CatalogError> {
+        match self.id {
+            Some(id) if self.has_rows => catalog::file::by_paths(&self.catalog, id, paths).await,
+            Some(_) | None => Ok(Vec::new()),
+        }
+    }
+
+    /// The synced rows of files with these inodes.
+    pub async fn rows_by_inode(&self, inodes: &[u64]) -> Result<Vec<Row>, CatalogError> {
+        match self.id {
+            Some(id) if self.has_rows && !inodes.is_empty() => catalog::file::by_inodes(&self.catalog, id, inodes).await,
+            Some(_) | None => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether an error of S3 concerns this path or the whole folder.
+    pub fn remote_failure(&self, error: RemoteError) -> Failure {
+        match error.retry() {
+            crate::model::Retry::Fatal => self.remote_fatal(error).into(),
+            crate::model::Retry::Later | crate::model::Retry::Never => PathError::Remote(Box::new(error)).into(),
+        }
+    }
+
+    /// An error of S3 that concerns the whole folder.
+    pub fn remote_fatal(&self, error: RemoteError) -> SyncError {
+        SyncError::Remote { folder: self.folder.name.clone(), source: Box::new(error) }
+    }
+}
+
+/// Runs blocking code off the runtime. `task` names it should it panic.
+pub async fn blocking<T: Send + 'static>(
+    task: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SyncError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| SyncError::Task { task })
+}

@@ -1,0 +1,312 @@
+//! The full reconciliation: walk, rows and listing are merged, and every difference is nominated. It acts on nothing: what
+//! it saw is old by the time that anything could be done about it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::vec;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::catalog::file::Range;
+use crate::catalog::{self, Catalog, CatalogError};
+use crate::local::look::Root;
+use crate::local::walk::{WalkCounts, walk};
+use crate::model::{Entry, FolderId, Listed, Local, RelPath, Remote, Row, Walked};
+use crate::plan::{self, Decision};
+use crate::queue::Hint;
+use crate::remote::Listing;
+use crate::sync::act;
+use crate::sync::error::SyncError;
+use crate::sync::merge::Merge;
+use crate::sync::pipeline::{Mode, Pipeline};
+
+/// Entries that the walk hands over at a time.
+const WALK_BATCH: usize = 512;
+/// Rows of a page.
+const ROW_PAGE: i64 = 2000;
+/// Deletions that are spooled in one statement.
+const SPOOL_BATCH: usize = 1000;
+
+/// What a reconciliation has found, besides what it nominated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Every stream came to its end: what was found absent is absent, but for what is unknown.
+    pub ended: bool,
+    /// Files and directories that could not be seen.
+    pub unknown: u64,
+    /// Regular files that the walk showed.
+    pub files: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Rows whose file is there with equal size and mtime.
+    pub matched: u64,
+    /// Deletions that were spooled, or that a dry run has shown.
+    pub deletes: u64,
+}
+
+impl Found {
+    /// Whether everything was seen.
+    pub fn is_complete(&self) -> bool {
+        self.ended && self.unknown == 0
+    }
+}
+
+/// Merges the three worlds and nominates what differs; spools deletions.
+pub async fn reconcile(pipeline: &Arc<Pipeline>) -> Result<Found, SyncError> {
+    let (mut entries, walking) = spawn_walk(Arc::clone(&pipeline.root));
+    let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows));
+    let mut objects = Objects::new(pipeline.bucket.list(&pipeline.folder.prefix, None), pipeline.folder.prefix.len());
+    let mut pass = Merging { pipeline, merge: Merge::default(), found: Found::default(), spool: Vec::new() };
+
+    let mut entry = entries.next().await;
+    let mut row = rows.next().await.transpose()?;
+    let mut object = objects.next(pipeline).await?;
+    while !pipeline.cancel.is_cancelled() {
+        let excludes = pipeline.root.excludes();
+        let object_path = object.as_ref().map(|(path, _)| path.as_str());
+        let step = pass.merge.step(entry.as_ref(), row.as_ref().map(|row| &row.path), object_path, |p| excludes.excludes(p));
+        let Some(step) = step else {
+            pass.found.ended = true;
+            break;
+        };
+        let seen = Seen {
+            entry: if step.walked { std::mem::replace(&mut entry, entries.next().await) } else { None },
+            row: if step.row { std::mem::replace(&mut row, rows.next().await.transpose()?) } else { None },
+            object: if step.object { std::mem::replace(&mut object, objects.next(pipeline).await?) } else { None },
+        };
+        pass.take(seen, step.local).await?;
+    }
+    pass.flush_spool().await?;
+    let found = pass.found;
+    if found.ended {
+        let walked = walking.await.map_err(|_| SyncError::Task { task: "walk" })?;
+        let counts =
+            walked.map_err(|source| SyncError::Walk { path: pipeline.root.path().to_owned(), source })?;
+        pipeline.report.empty_directories(counts.empty_directories);
+    }
+    Ok(found)
+}
+
+/// The items of one step.
+struct Seen {
+    entry: Option<Walked>,
+    row: Option<Row>,
+    object: Option<(String, Listed)>,
+}
+
+struct Merging<'p> {
+    pipeline: &'p Arc<Pipeline>,
+    merge: Merge,
+    found: Found,
+    spool: Vec<RelPath>,
+}
+
+impl Merging<'_> {
+    async fn take(&mut self, seen: Seen, local: Option<Local>) -> Result<(), SyncError> {
+        let report = &self.pipeline.report;
+        report.checked.fetch_add(1, Ordering::Relaxed);
+        let Some(local) = local else {
+            if let Some(walked) = seen.entry {
+                self.take_directory(&walked);
+            }
+            return Ok(());
+        };
+        self.found.rows += u64::from(seen.row.is_some());
+        if let Local::Present(meta) = &local {
+            self.found.files += 1;
+            let same = seen.row.as_ref().and_then(|row| row.fingerprint).is_some_and(|row| {
+                row.size == meta.fingerprint.size && row.mtime == meta.fingerprint.mtime
+            });
+            self.found.matched += u64::from(same);
+        }
+        let is_entry = seen.entry.is_some();
+        let remote = match seen.object {
+            Some((_, ref listed)) => Remote::Present(listed.clone()),
+            None => Remote::Missing,
+        };
+        // The walk's form of the path has the raw name, the row's too; the object's can't.
+        let path = match (seen.entry, &seen.row, seen.object) {
+            (Some(walked), _, _) => walked.path,
+            (None, Some(row), _) => row.path.clone(),
+            (None, None, Some((path, _))) => RelPath::from_encoded(path, None),
+            (None, None, None) => return Ok(()),
+        };
+        match &local {
+            Local::Skipped(reason) if is_entry => report.skipped(&path, *reason),
+            Local::Unknown(_) => {
+                self.found.unknown += 1;
+                // Its own trouble is looked at afresh, and recorded; what lies below a directory that can't be read is not.
+                if is_entry {
+                    self.nominate(path, Hint { remote, new_inode: None }, None).await;
+                    return Ok(());
+                }
+            }
+            Local::Skipped(_) | Local::Present(_) | Local::Absent => {}
+        }
+        self.decide(path, seen.row.as_ref(), &local, remote).await
+    }
+
+    fn take_directory(&mut self, walked: &Walked) {
+        match &walked.what {
+            Entry::SkippedDirectory(reason) => self.pipeline.report.skipped(&walked.path, *reason),
+            Entry::UnreadableDirectory(why) => {
+                self.found.unknown += 1;
+                tracing::error!(path = %walked.path, error = %why, "failed to list the directory {}: {why}", walked.path);
+                self.pipeline.report.failed(&walked.path, &format!("list the directory: {why}"));
+            }
+            Entry::Leaf(_) => {}
+        }
+    }
+
+    async fn decide(&mut self, path: RelPath, row: Option<&Row>, local: &Local, remote: Remote) -> Result<(), SyncError> {
+        match plan::decide(local, row, &remote, self.pipeline.folder.delete) {
+            Decision::Nothing => {}
+            Decision::Foreign => self.pipeline.report.foreign(&path),
+            Decision::Delete => {
+                self.found.deletes += 1;
+                if let Mode::Plan(_) = self.pipeline.mode {
+                    act::plan_step(self.pipeline, "delete", &path, None, "the file is gone");
+                    return Ok(());
+                }
+                self.spool.push(path);
+                if self.spool.len() >= SPOOL_BATCH {
+                    self.flush_spool().await?;
+                }
+            }
+            Decision::Upload(_)
+            | Decision::Adopt
+            | Decision::Compare(_)
+            | Decision::Resume
+            | Decision::DropRow(_)
+            | Decision::Keep => {
+                let meta = match local {
+                    Local::Present(meta) => Some(meta),
+                    Local::Absent | Local::Skipped(_) | Local::Unknown(_) => None,
+                };
+                let new_inode = meta.filter(|_| row.is_none()).map(|meta| meta.fingerprint.inode);
+                let size = meta.map(|meta| meta.fingerprint.size);
+                self.nominate(path, Hint { remote, new_inode }, size).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn nominate(&self, path: RelPath, hint: Hint, size: Option<u64>) {
+        let report = &self.pipeline.report;
+        report.nominated.fetch_add(1, Ordering::Relaxed);
+        report.bytes_expected.fetch_add(size.unwrap_or(0), Ordering::Relaxed);
+        tokio::select! {
+            () = self.pipeline.feed.nominate(path, hint) => {}
+            () = self.pipeline.cancel.cancelled() => {}
+        }
+    }
+
+    async fn flush_spool(&mut self) -> Result<(), SyncError> {
+        if let (false, Some(id)) = (self.spool.is_empty(), self.pipeline.id) {
+            catalog::deletes::spool(&self.pipeline.catalog, id, self.pipeline.pass, &self.spool).await?;
+            self.spool.clear();
+        }
+        Ok(())
+    }
+}
+
+/// A stream that arrives in batches over a channel.
+struct Batched<T> {
+    batches: mpsc::Receiver<Vec<T>>,
+    current: vec::IntoIter<T>,
+}
+
+impl<T> Batched<T> {
+    fn new(batches: mpsc::Receiver<Vec<T>>) -> Self {
+        Self { batches, current: Vec::new().into_iter() }
+    }
+
+    async fn next(&mut self) -> Option<T> {
+        loop {
+            if let Some(item) = self.current.next() {
+                return Some(item);
+            }
+            self.current = self.batches.recv().await?.into_iter();
+        }
+    }
+}
+
+fn spawn_walk(root: Arc<Root>) -> (Batched<Walked>, JoinHandle<std::io::Result<WalkCounts>>) {
+    let (sender, receiver) = mpsc::channel(4);
+    let walking = tokio::task::spawn_blocking(move || {
+        let mut batch = Vec::with_capacity(WALK_BATCH);
+        let counts = walk(&root, &mut |walked| {
+            batch.push(walked);
+            if batch.len() == WALK_BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(WALK_BATCH));
+                // Nobody listens any more when the reconciliation was cancelled.
+                if sender.blocking_send(full).is_err() {
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        let _ = sender.blocking_send(batch);
+        counts
+    });
+    (Batched::new(receiver), walking)
+}
+
+/// Rows in pages, the next one fetched while the last is merged.
+fn spawn_rows(catalog: Catalog, folder: Option<FolderId>) -> Batched<Result<Row, CatalogError>> {
+    let (sender, receiver) = mpsc::channel(1);
+    if let Some(folder) = folder {
+        tokio::spawn(async move {
+            let mut after: Option<String> = None;
+            loop {
+                let range = Range { after: after.as_deref(), before: None };
+                let page = match catalog::file::page(&catalog, folder, &range, ROW_PAGE).await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        let _ = sender.send(vec![Err(error)]).await;
+                        return;
+                    }
+                };
+                let Some(last) = page.last() else { return };
+                after = Some(last.path.as_str().to_owned());
+                if sender.send(page.into_iter().map(Ok).collect()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Batched::new(receiver)
+}
+
+/// The listing as a stream of paths.
+struct Objects {
+    listing: Listing,
+    prefix_len: usize,
+    current: vec::IntoIter<(String, Listed)>,
+    ended: bool,
+}
+
+impl Objects {
+    fn new(listing: Listing, prefix_len: usize) -> Self {
+        Self { listing, prefix_len, current: Vec::new().into_iter(), ended: false }
+    }
+
+    async fn next(&mut self, pipeline: &Pipeline) -> Result<Option<(String, Listed)>, SyncError> {
+        loop {
+            if let Some((mut key, listed)) = self.current.next() {
+                // The store was asked for this prefix only, and the listing has checked it.
+                key.drain(..self.prefix_len);
+                return Ok(Some((key, listed)));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            match self.listing.next_page().await.map_err(|error| pipeline.remote_fatal(error))? {
+                Some(page) => self.current = page.objects.into_iter(),
+                None => self.ended = true,
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a pass has done: counted while it runs, shown as progress, and printed as a summary at its end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::model::{EventKind, RelPath, SkipReason};
+
+/// Paths that are named per kind; the rest is counted.
+const NAMED: usize = 20;
+
+/// What happened to the paths of one folder. Shared by everything that works on it.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Paths that were compared.
+    pub checked: AtomicU64,
+    /// Paths that were found to deserve work.
+    pub nominated: AtomicU64,
+    /// Of these, those that are settled for good.
+    pub settled: AtomicU64,
+    /// Bytes of the files that deserve work, as far as known.
+    pub bytes_expected: AtomicU64,
+    /// Bytes sent to S3.
+    pub bytes_sent: AtomicU64,
+    named: Mutex<Named>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Named {
+    done: BTreeMap<&'static str, u64>,
+    failures: Counted<(String, String)>,
+    skipped: BTreeMap<SkipReason, Counted<String>>,
+    foreign: Counted<String>,
+    empty_directories: u64,
+    drift: u64,
+    dropped: u64,
+}
+
+/// A number of things, the first of them by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counted<T> {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<T>,
+}
+
+impl<T> Counted<T> {
+    fn add(&mut self, item: impl FnOnce() -> T) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(item());
+        }
+    }
+}
+
+/// The counts of a pass that has ended.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Paths that were compared.
+    pub checked: u64,
+    /// Bytes sent to S3.
+    pub bytes_sent: u64,
+    /// Outcomes by kind.
+    pub done: BTreeMap<&'static str, u64>,
+    /// Path and reason of what failed.
+    pub failures: Counted<(String, String)>,
+    /// What was skipped, by reason.
+    pub skipped: BTreeMap<SkipReason, Counted<String>>,
+    /// Objects that nobody here put there.
+    pub foreign: Counted<String>,
+    /// Directories without entries.
+    pub empty_directories: u64,
+    /// Objects that were not what their row said.
+    pub drift: u64,
+    /// Rows that were dropped, their objects kept.
+    pub dropped: u64,
+}
+
+impl Report {
+    fn named(&self) -> MutexGuard<'_, Named> {
+        // Counters are sound after a panic elsewhere.
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An outcome.
+    pub fn done(&self, kind: EventKind) {
+        *self.named().done.entry(kind.as_str()).or_default() += 1;
+    }
+
+    /// As [`Self::done`], several times.
+    pub fn done_many(&self, kind: EventKind, count: u64) {
+        if count > 0 {
+            *self.named().done.entry(kind.as_str()).or_default() += count;
+        }
+    }
+
+    /// A row that became `kept`.
+    pub fn done_kept(&self) {
+        *self.named().done.entry("kept").or_default() += 1;
+    }
+
+    /// A path, or a directory, that could not be synced.
+    pub fn failed(&self, path: &RelPath, why: &str) {
+        self.named().failures.add(|| (path.to_string(), why.to_owned()));
+    }
+
+    /// An entry that is there and not synced.
+    pub fn skipped(&self, path: &RelPath, reason: SkipReason) {
+        self.named().skipped.entry(reason).or_default().add(|| path.to_string());
+    }
+
+    /// An object that nobody here put there.
+    pub fn foreign(&self, path: &RelPath) {
+        self.named().foreign.add(|| path.to_string());
+    }
+
+    /// A row that went, its object kept.
+    pub fn dropped(&self) {
+        self.named().dropped += 1;
+    }
+
+    /// An object that was not what its row said.
+    pub fn drift(&self) {
+        self.named().drift += 1;
+    }
+
+    /// Directories without entries.
+    pub fn empty_directories(&self, count: u64) {
+        self.named().empty_directories += count;
+    }
+
+    /// What it says now.
+    pub fn summary(&self) -> Summary {
+        let named = self.named().clone();
+        Summary {
+            checked: self.checked.load(Ordering::Relaxed),
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+            done: named.done,
+            failures: named.failures,
+            skipped: named.skipped,
+            foreign: named.foreign,
+            empty_directories: named.empty_directories,
+            drift: named.drift,
+            dropped: named.dropped,
+        }
+    }
+}
