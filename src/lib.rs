@@ -2,10 +2,21 @@
 //!
 //! `docs/ARCHITECTURE.md` has the bird's eye view. Modules lie on floors, and imports go down only.
 
+// Floor 4: what people type.
 pub mod cli;
-pub mod config;
+// Floor 3: the story.
+pub mod agent;
 #[cfg(feature = "demo")]
 pub mod demo;
+// Floor 2: keeping the worlds in step.
+pub mod sync;
+// Floor 1: the worlds, and the process' surroundings.
+pub mod catalog;
+pub mod local;
 pub mod logging;
-pub mod model;
 pub mod remote;
+// Floor 0: nouns and pure logic.
+pub mod config;
+pub mod model;
+pub mod plan;
+pub mod queue;

@@ -12,7 +12,15 @@ use crate::config::{Effective, Flag, Sources, load};
 use crate::logging::{self, Destination};
 
 pub mod config;
+pub mod deletes;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod migrate;
 pub mod output;
+pub mod progress;
+pub mod status;
+pub mod summary;
+pub mod sync;
 
 mod exit;
 mod flag;
@@ -180,7 +188,7 @@ impl Cli {
         #[cfg(feature = "demo")]
         if let Command::Demo(args) = self.command {
             let _guard = logging::init(&DEMO_LOG, Destination::Command)?;
-            return runtime.block_on(demo(args));
+            return runtime.block_on(demo::run(args));
         }
         let effective = load(&Sources::capture(self.config, self.set, std::env::vars_os()))?;
         let _guard = logging::init(&effective.settings.log, Destination::Command)?;
@@ -196,19 +204,14 @@ const DEMO_LOG: LogSettings = LogSettings { method: LogMethod::Stdout, level: Lo
 async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit> {
     match command {
         Command::Config => config::run(&effective).await,
-        Command::Sync(_) => bail!("run `sync`: it is not part of this build"),
-        Command::Status(_) => bail!("run `status`: it is not part of this build"),
+        Command::Sync(args) => sync::run(&effective.settings, args).await,
+        Command::Status(args) => status::run(&effective.settings, args).await,
         Command::Check(_) => bail!("run `check`: it is not part of this build"),
-        Command::Deletes(_) => bail!("run `deletes`: it is not part of this build"),
-        Command::Migrate => bail!("run `migrate`: it is not part of this build"),
+        Command::Deletes(command) => deletes::run(&effective.settings, command).await,
+        Command::Migrate => migrate::run(&effective.settings).await,
         #[cfg(feature = "demo")]
-        Command::Demo(args) => demo(args).await,
+        Command::Demo(args) => demo::run(args).await,
     }
-}
-
-#[cfg(feature = "demo")]
-async fn demo(_: DemoArgs) -> anyhow::Result<Exit> {
-    bail!("run `demo`: it is not part of this build")
 }
 
 #[cfg(test)]
