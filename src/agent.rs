@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +15,7 @@ use crate::sync::error::SyncError;
 use crate::sync::pass::{self, PassEnd, Worlds};
 use crate::sync::pipeline::{Bounds, PlannedStep};
 use crate::sync::report::Report;
+use crate::sync::throttle::Throttle;
 
 /// How long `sync` waits for another agent to let go of a folder.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -107,9 +107,8 @@ impl Passes {
         };
         let client = remote::connect(&settings.s3, &limits).await.map_err(StartError::Remote)?;
         let bounds = Bounds {
-            slots: Arc::new(Semaphore::new(settings.sync.workers)),
+            throttle: Arc::new(Throttle::new(settings.sync.workers)),
             budget: Arc::new(Budget::default()),
-            workers: settings.sync.workers,
             part_size: settings.sync.part_size,
             queue_capacity: settings.sync.queue_capacity.min(PASS_QUEUE),
         };

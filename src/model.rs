@@ -60,6 +60,16 @@ impl RelPath {
         Path::new(OsStr::from_bytes(self.raw()))
     }
 
+    /// The directory that it lies in; the empty path for what lies at the top, and for the empty path itself.
+    pub fn parent(&self) -> Self {
+        let encoded = self.encoded.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let raw = self.raw.as_deref().map(|raw| {
+            let end = raw.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            &raw[..end]
+        });
+        Self { encoded: encoded.into(), raw: raw.filter(|raw| *raw != encoded.as_bytes()).map(Into::into) }
+    }
+
     /// The last part of the encoded form.
     pub fn name(&self) -> &str {
         self.encoded.rsplit('/').next().unwrap_or(&self.encoded)

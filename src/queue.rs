@@ -1,9 +1,11 @@
 //! The queue of paths that deserve work: a state machine without I/O, clock or randomness.
 //!
 //! A path is in it once, whatever nominates it. It is *ready*, *running*, running and *dirty* (nominated meanwhile, so that it
-//! runs again once), or *waiting* for its next try.
+//! runs again once), or *waiting*: for its next try, or, if it keeps changing, for a quiet moment. When the queue is full,
+//! paths collapse into their directory, in the end into the root: precision is lost, never a change.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ use crate::model::{RelPath, Remote};
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// And doubles up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Paths whose last change is remembered, to tell those that keep changing. Beyond it, all are taken for calm again.
+const REMEMBERED: usize = 4096;
 
 /// Why a path deserves work, besides its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +27,22 @@ pub struct Hint {
     pub remote: Remote,
     /// The inode that a walk showed for a path without a row: its row under another path may be found by it.
     pub new_inode: Option<u64>,
+    /// Nominated by a reconciliation, not by an event: if it leads to an act, the watcher has missed something.
+    pub by_reconciliation: bool,
+}
+
+impl Hint {
+    /// What an event tells: nothing but the path.
+    pub const EVENT: Self = Self { remote: Remote::NotKnown, new_inode: None, by_reconciliation: false };
+}
+
+/// How much of the tree a job is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The path itself.
+    Path,
+    /// The directory and all that is or was below it.
+    Tree,
 }
 
 /// One path to work on.
@@ -30,12 +50,16 @@ pub struct Hint {
 pub struct Job {
     /// Which.
     pub path: Arc<RelPath>,
+    /// Alone, or with all below it.
+    pub scope: Scope,
     /// What is known already.
     pub hint: Hint,
     /// Tries that failed since the last success.
     pub attempts: u32,
     /// It was put off once because its stamps were too young to be believed.
     pub deferred: bool,
+    /// When it was first nominated since it was last settled.
+    pub since: Instant,
 }
 
 /// How a try has ended.
@@ -55,40 +79,70 @@ pub enum Settled {
     },
 }
 
+/// How the queue is bounded and paced.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Distinct paths.
+    pub capacity: usize,
+    /// The quiet time of a path that has changed again soon after it was settled; it doubles while it keeps changing.
+    pub quiet: Duration,
+    /// A path that never goes quiet is tried this often.
+    pub max_delay: Duration,
+}
+
 #[derive(Debug)]
 enum State {
     Ready,
-    Running { dirty: Option<Hint> },
+    Running { dirty: Option<(Hint, Scope, Instant)> },
     Waiting { until: Instant },
 }
 
 #[derive(Debug)]
 struct Entry {
     state: State,
+    scope: Scope,
     hint: Hint,
     attempts: u32,
     deferred: bool,
+    since: Instant,
+}
+
+/// How a path that was settled has been changing.
+#[derive(Debug, Clone, Copy)]
+struct Heat {
+    settled: Instant,
+    quiet: Duration,
 }
 
 /// The queue.
 #[derive(Debug)]
 pub struct Queue {
-    entries: HashMap<Arc<RelPath>, Entry>,
+    entries: BTreeMap<Arc<RelPath>, Entry>,
     ready: VecDeque<Arc<RelPath>>,
     waiting: BTreeSet<(Instant, Arc<RelPath>)>,
     running: usize,
-    capacity: usize,
+    trees: usize,
+    heat: HashMap<Arc<RelPath>, Heat>,
+    pace: Pace,
 }
 
 impl Queue {
-    /// A queue for about this many distinct paths.
-    pub fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::new(), ready: VecDeque::new(), waiting: BTreeSet::new(), running: 0, capacity }
+    /// An empty queue.
+    pub fn new(pace: Pace) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            ready: VecDeque::new(),
+            waiting: BTreeSet::new(),
+            running: 0,
+            trees: 0,
+            heat: HashMap::new(),
+            pace,
+        }
     }
 
-    /// Whether a reconciliation, which can wait, may add paths.
+    /// Whether a reconciliation, which can wait, may add paths. It leaves room for events.
     pub fn has_room(&self) -> bool {
-        self.entries.len() < self.capacity
+        self.entries.len() < self.pace.capacity.div_ceil(2)
     }
 
     /// Paths that are ready, running or waiting.
@@ -106,23 +160,153 @@ impl Queue {
         self.ready.is_empty() && self.running == 0
     }
 
-    /// Adds a path. One that runs is run again afterwards; one that waits is ready at once, since something has changed.
-    pub fn nominate(&mut self, path: RelPath, hint: Hint) {
+    /// Whether a path is in it.
+    pub fn contains(&self, path: &RelPath) -> bool {
+        self.entries.contains_key(path)
+    }
+
+    /// When the path that has been in it the longest was nominated.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.entries.values().map(|entry| entry.since).min()
+    }
+
+    /// Adds what a reconciliation has found. A path that is in the queue already keeps what is known of it, since whoever
+    /// works on it next looks for itself.
+    pub fn nominate(&mut self, path: RelPath, hint: Hint, now: Instant) {
         let path = Arc::new(path);
-        let Some(entry) = self.entries.get_mut(&path) else {
-            self.ready.push_back(Arc::clone(&path));
-            self.entries.insert(path, Entry { state: State::Ready, hint, attempts: 0, deferred: false });
-            return;
-        };
-        match &mut entry.state {
-            State::Ready => entry.hint = hint,
-            State::Running { dirty } => *dirty = Some(hint),
-            State::Waiting { until } => {
-                self.waiting.remove(&(*until, Arc::clone(&path)));
-                entry.state = State::Ready;
-                entry.hint = hint;
-                self.ready.push_back(path);
+        match self.entries.get_mut(&path) {
+            None => self.add(path, Scope::Path, hint, State::Ready, now),
+            Some(Entry { state: State::Running { dirty }, .. }) => {
+                // The act under way may change the object: what was listed does not hold afterwards.
+                dirty.get_or_insert((Hint { remote: Remote::NotKnown, ..hint }, Scope::Path, now));
             }
+            Some(entry) => {
+                if let State::Ready = entry.state {
+                    entry.hint.new_inode = entry.hint.new_inode.or(hint.new_inode);
+                }
+            }
+        }
+    }
+
+    /// Adds a path because something happened to it. Never refuses: a full queue loses precision instead.
+    pub fn nominate_event(&mut self, path: RelPath, scope: Scope, now: Instant) {
+        let path = Arc::new(path);
+        if let Some(entry) = self.entries.get_mut(&path) {
+            match &mut entry.state {
+                State::Ready => {
+                    entry.hint = Hint::EVENT;
+                    self.trees += usize::from(scope == Scope::Tree && entry.scope == Scope::Path);
+                    entry.scope = widest(entry.scope, scope);
+                }
+                State::Running { dirty } => {
+                    let (scope, since) = dirty.take().map_or((scope, now), |(_, old, since)| (widest(old, scope), since));
+                    *dirty = Some((Hint::EVENT, scope, since));
+                }
+                State::Waiting { until } => {
+                    self.trees += usize::from(scope == Scope::Tree && entry.scope == Scope::Path);
+                    entry.scope = widest(entry.scope, scope);
+                    entry.hint = Hint::EVENT;
+                    // Something has changed, so a failed path is tried at once; one that keeps changing waits for its quiet.
+                    if entry.attempts > 0 {
+                        self.waiting.remove(&(*until, Arc::clone(&path)));
+                        entry.state = State::Ready;
+                        self.ready.push_back(path);
+                    } else if let Some(heat) = self.heat.get(&path) {
+                        let later = (now + heat.quiet).min(entry.since + self.pace.max_delay).max(*until);
+                        self.waiting.remove(&(*until, Arc::clone(&path)));
+                        *until = later;
+                        self.waiting.insert((later, path));
+                    }
+                }
+            }
+            return;
+        }
+        if self.trees > 0 && self.is_covered(&path) {
+            return;
+        }
+        if self.entries.len() >= self.pace.capacity {
+            self.collapse(&path, now);
+            return;
+        }
+        let state = self.state_by_heat(&path, now);
+        self.add(path, scope, Hint::EVENT, state, now);
+    }
+
+    fn add(&mut self, path: Arc<RelPath>, scope: Scope, hint: Hint, state: State, now: Instant) {
+        match state {
+            State::Ready => self.ready.push_back(Arc::clone(&path)),
+            State::Waiting { until } => {
+                self.waiting.insert((until, Arc::clone(&path)));
+            }
+            State::Running { .. } => {}
+        }
+        self.trees += usize::from(scope == Scope::Tree);
+        self.entries.insert(path, Entry { state, scope, hint, attempts: 0, deferred: false, since: now });
+    }
+
+    /// A path that changes again soon after it was settled waits for a quiet time, which doubles each time.
+    fn state_by_heat(&mut self, path: &Arc<RelPath>, now: Instant) -> State {
+        let Some(heat) = self.heat.get_mut(path) else { return State::Ready };
+        if now.saturating_duration_since(heat.settled) > heat.quiet * 2 + self.pace.quiet {
+            self.heat.remove(path);
+            return State::Ready;
+        }
+        heat.quiet = (heat.quiet * 2).min(self.pace.max_delay);
+        State::Waiting { until: now + heat.quiet }
+    }
+
+    /// Whether a directory above is to be gone through as a whole anyway, and not yet begun.
+    fn is_covered(&self, path: &RelPath) -> bool {
+        above(path).any(|directory| {
+            self.entries
+                .get(&directory)
+                .is_some_and(|entry| entry.scope == Scope::Tree && !matches!(entry.state, State::Running { .. }))
+        })
+    }
+
+    /// Makes room by putting the path's directory, or the first one above it that makes any, in the place of all that lies
+    /// below it.
+    fn collapse(&mut self, path: &RelPath, now: Instant) {
+        // The root itself may be what does not fit, and it is always there to fall back on.
+        for directory in above(path).chain([RelPath::from_encoded("", None)]) {
+            let below: Vec<Arc<RelPath>> = self.below(&directory).map(|(path, _)| Arc::clone(path)).collect();
+            let is_root = directory.as_str().is_empty();
+            if below.is_empty() && !is_root && !self.entries.contains_key(&directory) {
+                continue;
+            }
+            for path in below {
+                self.forget(&path);
+            }
+            // Not a nomination by the usual way, which could collapse again: one entry more than the capacity does no harm.
+            match self.entries.get_mut(&directory) {
+                None => self.add(Arc::new(directory), Scope::Tree, Hint::EVENT, State::Ready, now),
+                Some(_) => self.nominate_event(directory, Scope::Tree, now),
+            }
+            return;
+        }
+    }
+
+    /// What may be given up for a directory: what runs must end first.
+    fn below(&self, directory: &RelPath) -> impl Iterator<Item = (&Arc<RelPath>, &Entry)> {
+        let name = directory.as_str();
+        let (start, end) = if name.is_empty() {
+            (Bound::Excluded(RelPath::from_encoded("", None)), Bound::Unbounded)
+        } else {
+            let at = |tail: char| RelPath::from_encoded(format!("{name}{tail}"), None);
+            // `0` is the byte after `/`.
+            (Bound::Excluded(at('/')), Bound::Excluded(at('0')))
+        };
+        self.entries
+            .range::<RelPath, _>((start, end))
+            .filter(|(_, entry)| !matches!(entry.state, State::Running { .. }))
+    }
+
+    fn forget(&mut self, path: &Arc<RelPath>) {
+        let Some(entry) = self.entries.remove(path) else { return };
+        self.trees -= usize::from(entry.scope == Scope::Tree);
+        // A stale place in `ready` is passed over by `pop`.
+        if let State::Waiting { until } = entry.state {
+            self.waiting.remove(&(until, Arc::clone(path)));
         }
     }
 
@@ -135,15 +319,37 @@ impl Queue {
                 self.ready.push_back(path);
             }
         }
-        let count = max.min(self.ready.len());
-        let mut jobs = Vec::with_capacity(count);
-        for path in self.ready.drain(..count) {
-            let Some(entry) = self.entries.get_mut(&path) else { continue };
+        let mut jobs = Vec::with_capacity(max.min(self.ready.len()));
+        while jobs.len() < max {
+            let Some(path) = self.ready.pop_front() else { break };
+            let Some(entry) = self.entries.get_mut(&path).filter(|entry| matches!(entry.state, State::Ready)) else {
+                continue;
+            };
             entry.state = State::Running { dirty: None };
-            jobs.push(Job { path, hint: entry.hint.clone(), attempts: entry.attempts, deferred: entry.deferred });
+            jobs.push(Job {
+                path,
+                scope: entry.scope,
+                hint: entry.hint.clone(),
+                attempts: entry.attempts,
+                deferred: entry.deferred,
+                since: entry.since,
+            });
         }
         self.running += jobs.len();
         jobs
+    }
+
+    /// Takes a path that nobody works on and that is not in the queue, so that nobody begins to; answers whether it was to be
+    /// had. It is given back with [`Self::settle`].
+    pub fn claim(&mut self, path: &RelPath, now: Instant) -> Option<Job> {
+        if self.entries.contains_key(path) {
+            return None;
+        }
+        let path = Arc::new(path.clone());
+        let state = State::Running { dirty: None };
+        self.add(Arc::clone(&path), Scope::Path, Hint { by_reconciliation: true, ..Hint::EVENT }, state, now);
+        self.running += 1;
+        Some(Job { path, scope: Scope::Path, hint: Hint::EVENT, attempts: 0, deferred: false, since: now })
     }
 
     /// Takes a path's result. A path that was nominated while it ran is ready again, once, whatever the result.
@@ -157,29 +363,71 @@ impl Queue {
             Settled::Deferred { .. } => {}
         }
         entry.deferred = matches!(settled, Settled::Deferred { .. });
-        if let Some(hint) = dirty.take() {
-            entry.hint = hint;
-            entry.deferred = false;
-            entry.state = State::Ready;
-            self.ready.push_back(Arc::clone(path));
-            return;
+        let dirty = dirty.take();
+        let by_event = entry.scope == Scope::Path && !entry.hint.by_reconciliation;
+        if settled == Settled::Done && by_event {
+            self.warm(path, now);
         }
-        match settled {
-            Settled::Done => {
-                self.entries.remove(path);
+        match (dirty, settled) {
+            (Some((hint, scope, since)), _) => {
+                let by_event = !hint.by_reconciliation;
+                let state = if by_event { self.state_by_heat(path, now) } else { State::Ready };
+                self.forget(path);
+                self.add(Arc::clone(path), scope, hint, state, since);
             }
-            Settled::Failed { pause } | Settled::Deferred { pause } => {
+            (None, Settled::Done) => self.forget(path),
+            (None, Settled::Failed { pause } | Settled::Deferred { pause }) => {
                 let until = now + pause;
-                entry.state = State::Waiting { until };
-                self.waiting.insert((until, Arc::clone(path)));
+                if let Some(entry) = self.entries.get_mut(path) {
+                    entry.state = State::Waiting { until };
+                    self.waiting.insert((until, Arc::clone(path)));
+                }
             }
         }
+    }
+
+    fn warm(&mut self, path: &Arc<RelPath>, now: Instant) {
+        if self.heat.len() >= REMEMBERED {
+            let (quiet, most) = (self.pace.quiet, self.pace.max_delay);
+            self.heat.retain(|_, heat| now.saturating_duration_since(heat.settled) <= (heat.quiet * 2 + quiet).min(most));
+            if self.heat.len() >= REMEMBERED {
+                self.heat.clear();
+            }
+        }
+        let quiet = self.pace.quiet;
+        self.heat.entry(Arc::clone(path)).or_insert(Heat { settled: now, quiet }).settled = now;
     }
 
     /// When the next waiting path is due.
     pub fn next_due(&self) -> Option<Instant> {
         self.waiting.first().map(|(until, _)| *until)
     }
+
+    /// Makes everything that waits ready: what it waited for has come back.
+    pub fn wake_all(&mut self) {
+        for (_, path) in std::mem::take(&mut self.waiting) {
+            if let Some(entry) = self.entries.get_mut(&path) {
+                entry.state = State::Ready;
+                self.ready.push_back(path);
+            }
+        }
+    }
+}
+
+fn widest(a: Scope, b: Scope) -> Scope {
+    if a == Scope::Tree || b == Scope::Tree { Scope::Tree } else { Scope::Path }
+}
+
+/// The directories above a path, the innermost first, the root last.
+fn above(path: &RelPath) -> impl Iterator<Item = RelPath> {
+    let mut next = Some(path.parent()).filter(|_| !path.as_str().is_empty());
+    std::iter::from_fn(move || {
+        let directory = next.take()?;
+        if !directory.as_str().is_empty() {
+            next = Some(directory.parent());
+        }
+        Some(directory)
+    })
 }
 
 /// The pause before try number `attempts + 1`: exponential with full jitter, so that many paths that failed together do not
@@ -190,89 +438,4 @@ pub fn backoff(attempts: u32, rng: &mut impl Rng) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(name: &str) -> RelPath {
-        RelPath::from_raw(name.as_bytes())
-    }
-
-    fn hint() -> Hint {
-        Hint { remote: Remote::NotKnown, new_inode: None }
-    }
-
-    fn names(jobs: &[Job]) -> Vec<&str> {
-        jobs.iter().map(|job| job.path.as_str()).collect()
-    }
-
-    #[test]
-    fn a_path_is_in_the_queue_once_whatever_nominates_it() {
-        let (mut queue, now) = (Queue::new(10), Instant::now());
-        queue.nominate(path("a"), hint());
-        queue.nominate(path("b"), hint());
-        queue.nominate(path("a"), hint());
-        assert_eq!(names(&queue.pop(now, 10)), ["a", "b"]);
-        assert!(queue.pop(now, 10).is_empty());
-    }
-
-    #[test]
-    fn a_path_nominated_while_running_runs_again_exactly_once() {
-        let (mut queue, now) = (Queue::new(10), Instant::now());
-        queue.nominate(path("a"), hint());
-        let job = queue.pop(now, 1).remove(0);
-        queue.nominate(path("a"), hint());
-        queue.nominate(path("a"), hint());
-        assert!(queue.pop(now, 1).is_empty(), "one path, one worker");
-        queue.settle(&job.path, Settled::Done, now);
-        let job = queue.pop(now, 2).remove(0);
-        queue.settle(&job.path, Settled::Done, now);
-        assert!(queue.is_empty());
-    }
-
-    #[test]
-    fn a_failed_path_waits_for_its_pause_and_counts_its_attempts() {
-        let (mut queue, now) = (Queue::new(10), Instant::now());
-        queue.nominate(path("a"), hint());
-        let job = queue.pop(now, 1).remove(0);
-        let pause = Duration::from_secs(3);
-        queue.settle(&job.path, Settled::Failed { pause }, now);
-        assert!(queue.is_quiet() && !queue.is_empty());
-        assert_eq!(queue.next_due(), Some(now + pause));
-        assert!(queue.pop(now + pause / 2, 1).is_empty());
-        assert_eq!(queue.pop(now + pause, 1)[0].attempts, 1);
-    }
-
-    #[test]
-    fn a_change_ends_the_wait_of_a_failed_path() {
-        let (mut queue, now) = (Queue::new(10), Instant::now());
-        queue.nominate(path("a"), hint());
-        let job = queue.pop(now, 1).remove(0);
-        queue.settle(&job.path, Settled::Failed { pause: Duration::from_secs(60) }, now);
-        queue.nominate(path("a"), hint());
-        assert_eq!(names(&queue.pop(now, 1)), ["a"]);
-        assert_eq!(queue.next_due(), None);
-    }
-
-    #[test]
-    fn a_deferred_path_is_no_failure() {
-        let (mut queue, now) = (Queue::new(10), Instant::now());
-        queue.nominate(path("a"), hint());
-        let job = queue.pop(now, 1).remove(0);
-        queue.settle(&job.path, Settled::Deferred { pause: Duration::ZERO }, now);
-        let job = queue.pop(now, 1).remove(0);
-        assert_eq!((job.attempts, job.deferred), (0, true));
-    }
-
-    #[test]
-    fn pauses_grow_up_to_a_bound_and_are_spread_out() {
-        let mut rng = rand::rng();
-        for attempts in 0..40 {
-            let pause = backoff(attempts, &mut rng);
-            assert!(pause <= LONGEST_PAUSE);
-            assert!(attempts > 0 || pause <= FIRST_PAUSE);
-        }
-        let longest = (0..200).map(|_| backoff(3, &mut rng)).max().unwrap();
-        let shortest = (0..200).map(|_| backoff(3, &mut rng)).min().unwrap();
-        assert!(longest > shortest * 2, "full jitter");
-    }
-}
+mod tests;

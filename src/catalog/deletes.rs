@@ -23,6 +23,13 @@ pub struct Tally {
     pub held: u64,
 }
 
+impl Tally {
+    /// Those that are neither begun, nor renames, nor decided on, nor held already.
+    pub fn fresh(&self) -> u64 {
+        self.total.saturating_sub(self.deleting + self.renamed + self.approved + self.held)
+    }
+}
+
 /// A deletion that waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {

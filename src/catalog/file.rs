@@ -67,6 +67,20 @@ pub async fn by_inodes(catalog: &Catalog, folder: FolderId, inodes: &[u64]) -> R
     rows.iter().map(|row| to_row(catalog, what, row)).collect()
 }
 
+/// Those of these paths that have rows below them: they are or were directories.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn with_rows_below(catalog: &Catalog, folder: FolderId, paths: &[&str]) -> Result<Vec<String>, CatalogError> {
+    let what = "look for rows below paths";
+    // The half-open range from `d/` to `d0`, the byte after the slash.
+    let sql = "SELECT p.path FROM UNNEST($2::text[]) AS p(path) WHERE EXISTS (
+             SELECT FROM portail.file f WHERE f.folder_id = $1
+               AND f.path > (p.path || '/') COLLATE \"C\" AND f.path < (p.path || '0') COLLATE \"C\")";
+    let rows = catalog.query(what, sql, &[&folder.0, &paths]).await?;
+    rows.iter().map(|row| catalog.column(what, row, 0)).collect()
+}
+
 fn to_row(catalog: &Catalog, what: &'static str, row: &SqlRow) -> Result<Row, CatalogError> {
     macro_rules! get {
         ($index:expr) => {

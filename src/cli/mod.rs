@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "demo")]
 use crate::config::settings::{LogFormat, LogLevel, LogMethod, LogSettings};
-use crate::config::{Effective, Flag, Sources, load};
+use crate::config::{Effective, Flag, Origin, Sources, load};
 use crate::logging::{self, Destination};
 
 pub mod config;
@@ -191,9 +191,16 @@ impl Cli {
             return runtime.block_on(demo::run(args));
         }
         let effective = load(&Sources::capture(self.config, self.set, std::env::vars_os()))?;
-        let _guard = logging::init(&effective.settings.log, Destination::Command)?;
+        let _guard = logging::init(&command_log(&effective), Destination::Command)?;
         runtime.block_on(dispatch(self.command, effective))
     }
+}
+
+/// A command's results are on standard output; unless somebody asked for more, standard error has only what went wrong.
+fn command_log(effective: &Effective) -> LogSettings {
+    let log = &effective.settings.log;
+    let asked = effective.provenance.entry("log", "level").is_some_and(|entry| entry.origin != Origin::Default);
+    LogSettings { level: if asked { log.level } else { log.level.min(LogLevel::Warn) }, ..log.clone() }
 }
 
 /// The demo reads no configuration.

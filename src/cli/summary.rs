@@ -81,7 +81,7 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
     }));
     for (count, what) in [
         (summary.dropped, "rows dropped (their objects stay)"),
-        (summary.drift, "objects repaired that somebody else had changed"),
+        (summary.drift.values().sum(), "objects repaired that somebody else had changed"),
         (summary.empty_directories, "empty folders (S3 has none)"),
     ] {
         if count > 0 {

@@ -177,6 +177,19 @@ impl Root {
         }
     }
 
+    /// Opens the directory at a path, to walk it; else what stands there.
+    pub(crate) fn open_directory(&self, path: &RelPath) -> Result<OwnedFd, Local> {
+        let above = path.as_path().ancestors().filter(|above| !above.as_os_str().is_empty());
+        if above.into_iter().any(|above| self.excludes.excludes_entry(above, true)) {
+            return Err(Local::Skipped(SkipReason::Excluded));
+        }
+        match self.open_path(path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            // ENOTDIR says only that no directory is there.
+            Err(Local::Absent) => Err(self.look(path)),
+            other => other,
+        }
+    }
+
     fn open_path(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd, Local> {
         match self.open_below(path.as_path(), flags) {
             Ok(fd) => Ok(fd),

@@ -8,3 +8,4 @@ pub mod identity;
 pub mod look;
 pub mod stat;
 pub mod walk;
+pub mod watch;

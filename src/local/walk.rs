@@ -101,14 +101,40 @@ impl Level {
     }
 }
 
-/// Walks the folder and hands each entry to `sink`, which stops the walk by answering `Break`.
+/// Who takes part in a walk.
+pub struct Visitor<'v> {
+    /// Called with each directory before its names are read, so that a watch can be set first and nothing slips between.
+    pub on_directory: &'v mut dyn FnMut(&Path),
+    /// Takes each entry; stops the walk by answering `Break`.
+    pub sink: &'v mut dyn FnMut(Walked) -> ControlFlow<()>,
+}
+
+/// Walks the folder, or what lies at and below `start` in it, and shows each entry to the visitor.
 ///
 /// A directory or file that can't be seen is an entry of its own, never an error of the walk; only the root itself must be
 /// readable.
-pub fn walk(root: &Root, sink: &mut dyn FnMut(Walked) -> ControlFlow<()>) -> io::Result<WalkCounts> {
-    let mut walk = Walk { root, encoded: String::new(), raw: Vec::new(), levels: Vec::new(), counts: WalkCounts::default() };
-    let again = rustix::fs::openat(root.fd(), c".", directory_flags(), Mode::empty())?;
-    walk.enter(again, Some(root.path().to_owned()))?;
+pub fn walk(root: &Root, start: Option<&RelPath>, visitor: Visitor<'_>) -> io::Result<WalkCounts> {
+    let mut walk = Walk {
+        root,
+        encoded: String::new(),
+        raw: Vec::new(),
+        levels: Vec::new(),
+        counts: WalkCounts::default(),
+        on_directory: visitor.on_directory,
+    };
+    match start.filter(|start| !start.as_str().is_empty()) {
+        None => {
+            let again = rustix::fs::openat(root.fd(), c".", directory_flags(), Mode::empty())?;
+            walk.enter(again, Some(root.path().to_owned()))?;
+        }
+        Some(start) => {
+            if let Some(what) = walk.begin_at(start)
+                && (visitor.sink)(Walked { path: start.clone(), what }).is_break()
+            {
+                return Ok(walk.counts);
+            }
+        }
+    }
     while let Some(level) = walk.levels.last_mut() {
         walk.encoded.truncate(level.encoded_len);
         walk.raw.truncate(level.raw_len);
@@ -127,7 +153,7 @@ pub fn walk(root: &Root, sink: &mut dyn FnMut(Walked) -> ControlFlow<()>) -> io:
         if let Some(what) = walked {
             let raw = (walk.raw != walk.encoded.as_bytes()).then(|| walk.raw.clone());
             let path = RelPath::from_encoded(walk.encoded.as_str(), raw);
-            if sink(Walked { path, what }).is_break() {
+            if (visitor.sink)(Walked { path, what }).is_break() {
                 break;
             }
         }
@@ -135,16 +161,31 @@ pub fn walk(root: &Root, sink: &mut dyn FnMut(Walked) -> ControlFlow<()>) -> io:
     Ok(walk.counts)
 }
 
-struct Walk<'r> {
+struct Walk<'r, 'v> {
     root: &'r Root,
     /// The path of the entry at hand, in both forms.
     encoded: String,
     raw: Vec<u8>,
     levels: Vec<Level>,
     counts: WalkCounts,
+    on_directory: &'v mut dyn FnMut(&Path),
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
+    /// Enters the directory at `start`; answers what stands there if it is something else. Nothing, if nothing does.
+    fn begin_at(&mut self, start: &RelPath) -> Option<Entry> {
+        self.encoded.push_str(start.as_str());
+        self.raw.extend_from_slice(start.raw());
+        let canonical = self.root.path().join(start.as_path());
+        match self.root.open_directory(start) {
+            Ok(fd) => self.descend(Ok(fd), Some(canonical)),
+            Err(Local::Absent) => None,
+            Err(local @ Local::Present(_)) => Some(Entry::Leaf(local)),
+            Err(Local::Skipped(reason)) => Some(Entry::Leaf(Local::Skipped(reason))),
+            Err(Local::Unknown(why)) => Some(Entry::UnreadableDirectory(why)),
+        }
+    }
+
     /// One entry for all names that are encoded alike, whatever their number.
     fn collision(&mut self, name: &Name) -> Entry {
         let why = collision_message(&self.encoded);
@@ -206,7 +247,9 @@ impl Walk<'_> {
 
     /// Reads a directory's names, sorts them and makes it the innermost level. Nothing of it counts if reading fails.
     fn enter(&mut self, fd: OwnedFd, canonical: Option<PathBuf>) -> io::Result<()> {
-        if !self.levels.is_empty() {
+        (self.on_directory)(&self.root.path().join(OsStr::from_bytes(&self.raw)));
+        let below_root = !self.raw.is_empty();
+        if below_root {
             self.encoded.push('/');
             self.raw.push(b'/');
         }
@@ -223,7 +266,7 @@ impl Walk<'_> {
         let read = self.read_names(&mut level);
         if let Err(error) = read {
             // The path names the directory itself again.
-            if !self.levels.is_empty() {
+            if below_root {
                 self.encoded.pop();
                 self.raw.pop();
             }

@@ -32,6 +32,8 @@ pub struct Work<'a> {
     pub row: Option<&'a Row>,
     /// Synced rows of the same inode, where the path has none.
     pub candidates: &'a [Row],
+    /// Whether a reconciliation has nominated it, so that no event has.
+    pub by_reconciliation: bool,
 }
 
 /// A file that was read, ready to be stored.
@@ -66,7 +68,9 @@ impl Work<'_> {
             return Ok(());
         }
         if cause == Cause::Drift {
-            self.pipeline.report.drift();
+            self.pipeline.report.drift("object");
+        } else if self.by_reconciliation {
+            self.pipeline.report.missed();
         }
         let (stored, kind, detail) = match self.copy(&source, renamed_from).await? {
             Some(stored) => (stored, EventKind::Copied, renamed_from.map(|from| from.path.as_str().to_owned())),
@@ -127,7 +131,7 @@ impl Work<'_> {
             part_size: pipeline.bounds.part_size,
             unchanged: &unchanged,
             budget: &pipeline.bounds.budget,
-            slots: &pipeline.bounds.slots,
+            slots: pipeline.bounds.throttle.slots(),
             cancel: &pipeline.cancel,
             progress: &progress,
         };
@@ -149,7 +153,7 @@ impl Work<'_> {
 
     /// A slot for one request. Slots are never closed while there is work.
     async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        self.pipeline.bounds.slots.acquire().await.map_err(|_| Failure::Cancelled)
+        self.pipeline.bounds.throttle.slot().await.ok_or(Failure::Cancelled)
     }
 
     /// Takes over an object that holds the content already.

@@ -8,6 +8,7 @@ use crate::local::identity;
 use crate::logging::success;
 use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath};
 use crate::plan::{self, IdentityVerdict};
+use crate::queue::{Job, Settled};
 use crate::sync::act::chain;
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::{Pipeline, blocking};
@@ -43,17 +44,16 @@ pub enum Verdict {
     },
 }
 
-/// Judges the deletions that a pass has spooled and acts accordingly.
+/// Judges the deletions that a full pass has spooled, and acts accordingly.
 pub async fn settle(
     pipeline: &Arc<Pipeline>,
     id: FolderId,
+    pass: i64,
     found: &Found,
     check: &IdentityCheck,
     rows_synced: u64,
 ) -> Result<Verdict, SyncError> {
-    let path = pipeline.folder.path.clone();
-    let now = blocking("identity", move || identity::read(&path)).await?;
-    match now {
+    match identity_now(pipeline).await? {
         Ok(now) if now == check.seen => {}
         Ok(_) => return Ok(postponed("the folder was replaced by another one during the pass")),
         Err(error) => return Ok(postponed(&format!("the folder could not be looked at after the pass: {error}"))),
@@ -70,15 +70,11 @@ pub async fn settle(
         }
     }
     if found.is_complete() {
-        catalog::deletes::forget_returned(&pipeline.catalog, id, pipeline.pass).await?;
+        catalog::deletes::forget_returned(&pipeline.catalog, id, pass).await?;
     }
     catalog::deletes::apply_rejections(&pipeline.catalog, id).await?;
-    let tally = catalog::deletes::tally(&pipeline.catalog, id, pipeline.pass).await?;
-    // Those that wait already count against the threshold, or a folder could be emptied in small bites.
-    let fresh = tally.total.saturating_sub(tally.deleting + tally.renamed + tally.approved + tally.held);
-    let judged = fresh + tally.held;
-    let limit = (pipeline.folder.max_delete_percent, pipeline.folder.max_delete_count);
-    let reason = if fresh == 0 {
+    let tally = catalog::deletes::tally(&pipeline.catalog, id, pass).await?;
+    let reason = if tally.fresh() == 0 {
         None
     } else if verdict == IdentityVerdict::Doubt {
         Some(format!(
@@ -89,17 +85,54 @@ pub async fn settle(
         ))
     } else if found.files == 0 {
         Some("the folder has no file at all; is it mounted?".to_owned())
-    } else if plan::exceeds_threshold(judged, rows_synced, limit.0, limit.1) {
-        Some(format!("{judged} deletions of {rows_synced} files exceed max_delete = {}% and max_delete_count = {}", limit.0, limit.1))
     } else {
-        None
+        over_threshold(pipeline, tally.fresh() + tally.held, rows_synced)
     };
+    carry_out(pipeline, id, pass, reason).await
+}
+
+/// Judges deletions that events have led to. `before` were deleted in the last hour, when the folder had `rows_synced`.
+pub async fn settle_events(
+    pipeline: &Arc<Pipeline>,
+    id: FolderId,
+    pass: i64,
+    known: Option<&Identity>,
+    before: u64,
+    rows_synced: u64,
+) -> Result<Verdict, SyncError> {
+    match identity_now(pipeline).await? {
+        Ok(now) if Some(&now) == known => {}
+        Ok(_) => return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges")),
+        Err(error) => return Ok(postponed(&format!("the folder could not be looked at: {error}"))),
+    }
+    let tally = catalog::deletes::tally(&pipeline.catalog, id, pass).await?;
+    let reason = match tally.fresh() {
+        0 => None,
+        fresh => over_threshold(pipeline, before + fresh + tally.held, rows_synced),
+    };
+    carry_out(pipeline, id, pass, reason).await
+}
+
+fn over_threshold(pipeline: &Pipeline, deletes: u64, rows_synced: u64) -> Option<String> {
+    let (percent, count) = (pipeline.folder.max_delete_percent, pipeline.folder.max_delete_count);
+    plan::exceeds_threshold(deletes, rows_synced, percent, count).then(|| {
+        format!("{deletes} deletions of {rows_synced} files exceed max_delete = {percent}% and max_delete_count = {count}")
+    })
+}
+
+async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, SyncError> {
+    let path = pipeline.folder.path.clone();
+    blocking("identity", move || identity::read(&path)).await
+}
+
+/// Holds what must be held, and drains the rest.
+async fn carry_out(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64, reason: Option<String>) -> Result<Verdict, SyncError> {
     if let Some(reason) = &reason {
-        let held = catalog::deletes::hold(&pipeline.catalog, id, pipeline.pass, reason).await?;
+        let held = catalog::deletes::hold(&pipeline.catalog, id, pass, reason).await?;
         tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
     }
-    catalog::deletes::leave_held(&pipeline.catalog, id, pipeline.pass).await?;
-    drain(pipeline, id).await?;
+    catalog::deletes::leave_held(&pipeline.catalog, id, pass).await?;
+    drain(pipeline, id, pass).await?;
     Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason }))
 }
 
@@ -108,18 +141,29 @@ fn postponed(reason: &str) -> Verdict {
 }
 
 /// Acts on what the spool still holds, a page at a time.
-async fn drain(pipeline: &Arc<Pipeline>, id: FolderId) -> Result<(), SyncError> {
+async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
     let mut after: Option<RelPath> = None;
     while !pipeline.cancel.is_cancelled() {
         let start = after.as_ref().map(RelPath::as_str);
-        let page = catalog::deletes::next_page(&pipeline.catalog, id, pipeline.pass, start, PAGE).await?;
+        let page = catalog::deletes::next_page(&pipeline.catalog, id, pass, start, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.clone());
-        let gone = still_absent(pipeline, page.clone()).await?;
-        remove(pipeline, id, &gone).await?;
-        catalog::deletes::unspool(&pipeline.catalog, id, pipeline.pass, &page).await?;
+        // Nobody may upload what is being removed. A path that is in the queue is looked at by a worker anyway.
+        let claims = pipeline.feed.claim(page.clone());
+        let removed = remove_absent(pipeline, id, &claims).await;
+        for claim in &claims {
+            pipeline.feed.settle(claim, Settled::Done);
+        }
+        removed?;
+        catalog::deletes::unspool(&pipeline.catalog, id, pass, &page).await?;
     }
     Ok(())
+}
+
+async fn remove_absent(pipeline: &Arc<Pipeline>, id: FolderId, claims: &[Job]) -> Result<(), SyncError> {
+    let paths = claims.iter().map(|claim| RelPath::clone(&claim.path)).collect();
+    let gone = still_absent(pipeline, paths).await?;
+    remove(pipeline, id, &gone).await
 }
 
 /// The fresh look that each deletion needs right before it.
@@ -138,7 +182,7 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Re
     }
     let keys: Vec<ObjectKey> = doomed.iter().map(|path| pipeline.key(path)).collect();
     let answers = {
-        let _slot = pipeline.bounds.slots.acquire().await.map_err(|_| SyncError::Task { task: "slots" })?;
+        let _slot = pipeline.bounds.throttle.slot().await;
         pipeline.bucket.delete(&keys).await
     };
     let mut by_key: std::collections::HashMap<ObjectKey, _> = answers.into_iter().collect();

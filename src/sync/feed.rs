@@ -1,12 +1,16 @@
-//! The queue, shared: nominations wait for room, workers wait for paths.
+//! The queue, shared: events are taken at once, a reconciliation waits for room, workers wait for paths.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::model::RelPath;
-use crate::queue::{Hint, Job, Queue, Settled};
+use crate::model::{RelPath, Remote};
+use crate::queue::{Hint, Job, Pace, Queue, Scope, Settled};
+
+/// Paths acted on during a reconciliation that are remembered one by one. Beyond it, nothing that was listed counts as known.
+const ACTED: usize = 100_000;
 
 /// A [`Queue`] that tasks share. Its lock is never held over an await.
 #[derive(Debug)]
@@ -22,13 +26,23 @@ pub struct Feed {
 struct Inner {
     queue: Queue,
     closed: bool,
+    /// Only while a reconciliation runs.
+    acted: Option<Acted>,
+}
+
+/// What was acted on since a reconciliation began: what a listing showed of it before does not hold any more.
+#[derive(Debug, Default)]
+struct Acted {
+    at: HashMap<Arc<RelPath>, Instant>,
+    /// Too many to remember: since when.
+    all_since: Option<Instant>,
 }
 
 impl Feed {
-    /// Over a queue of this capacity.
-    pub fn new(capacity: usize) -> Self {
+    /// Over an empty queue.
+    pub fn new(pace: Pace) -> Self {
         Self {
-            queue: Mutex::new(Inner { queue: Queue::new(capacity), closed: false }),
+            queue: Mutex::new(Inner { queue: Queue::new(pace), closed: false, acted: None }),
             work: Notify::new(),
             room: Notify::new(),
         }
@@ -39,8 +53,9 @@ impl Feed {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a path, after waiting for room.
-    pub async fn nominate(&self, path: RelPath, hint: Hint) {
+    /// Adds what a reconciliation has found, after waiting for room. `listed_at` says when what `hint` knows of the object
+    /// was asked for: if the path was acted on after that, it does not count.
+    pub async fn nominate(&self, path: RelPath, mut hint: Hint, listed_at: Option<Instant>) {
         loop {
             // Registered before the look, or a wake-up between the two is lost.
             let room = self.room.notified();
@@ -49,13 +64,38 @@ impl Feed {
             {
                 let mut inner = self.lock();
                 if inner.queue.has_room() {
-                    inner.queue.nominate(path, hint);
+                    if listed_at.is_some_and(|listed_at| inner.was_acted_on(&path, listed_at)) {
+                        hint.remote = Remote::NotKnown;
+                    }
+                    inner.queue.nominate(path, hint, Instant::now());
                     break;
                 }
             }
             room.await;
         }
         self.work.notify_one();
+    }
+
+    /// Adds a path because something happened to it. Never waits.
+    pub fn nominate_event(&self, path: RelPath, scope: Scope) {
+        self.lock().queue.nominate_event(path, scope, Instant::now());
+        self.work.notify_one();
+    }
+
+    /// Whether what was seen of a path at `since` may be out of date: it is in the queue, or was acted on after that.
+    pub fn is_stirred(&self, path: &RelPath, since: Instant) -> bool {
+        let inner = self.lock();
+        inner.queue.contains(path) || inner.was_acted_on(path, since)
+    }
+
+    /// Remembers from now on what is acted on.
+    pub fn begin_reconciliation(&self) {
+        self.lock().acted = Some(Acted::default());
+    }
+
+    /// Forgets it again.
+    pub fn end_reconciliation(&self) {
+        self.lock().acted = None;
     }
 
     /// Up to `max` paths to run, as soon as there is one; none once the feed is closed and everything is settled.
@@ -85,9 +125,27 @@ impl Feed {
         }
     }
 
+    /// Takes those of the paths that nobody works on and that are not in the queue, so that nobody begins to.
+    pub fn claim(&self, paths: Vec<RelPath>) -> Vec<Job> {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        paths.iter().filter_map(|path| inner.queue.claim(path, now)).collect()
+    }
+
     /// Takes a path's result.
     pub fn settle(&self, job: &Job, settled: Settled) {
-        self.lock().queue.settle(&job.path, settled, Instant::now());
+        {
+            let mut inner = self.lock();
+            let now = Instant::now();
+            inner.queue.settle(&job.path, settled, now);
+            if let Some(acted) = &mut inner.acted {
+                if acted.at.len() >= ACTED {
+                    acted.at.clear();
+                    acted.all_since = Some(now);
+                }
+                acted.at.insert(Arc::clone(&job.path), now);
+            }
+        }
         self.room.notify_waiters();
         self.work.notify_one();
     }
@@ -105,9 +163,33 @@ impl Feed {
         }
     }
 
+    /// Makes everything that waits ready: what it waited for has come back.
+    pub fn wake_all(&self) {
+        self.lock().queue.wake_all();
+        self.work.notify_one();
+    }
+
     /// Nothing more will be nominated: [`Self::next`] ends when all is settled.
     pub fn close(&self) {
         self.lock().closed = true;
         self.work.notify_one();
+    }
+
+    /// Paths in the queue.
+    pub fn depth(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// How long the oldest path has been in the queue; zero if it is empty.
+    pub fn oldest_pending(&self) -> Duration {
+        self.lock().queue.oldest().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+impl Inner {
+    fn was_acted_on(&self, path: &RelPath, since: Instant) -> bool {
+        self.acted.as_ref().is_some_and(|acted| {
+            acted.all_since.is_some_and(|all| all >= since) || acted.at.get(path).is_some_and(|at| *at >= since)
+        })
     }
 }

@@ -1,6 +1,8 @@
 //! One pass over one folder: reconcile, work off what was found, judge the deletions, write down the state.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,13 +13,14 @@ use crate::config::settings::FolderSettings;
 use crate::local::identity;
 use crate::local::look::{Root, RootError};
 use crate::model::{FolderId, FolderState};
+use crate::queue::Pace;
 use crate::remote::Bucket;
 use crate::sync::act::chain;
 use crate::sync::deletes::{self, IdentityCheck, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::feed::Feed;
 use crate::sync::pipeline::{Bounds, Mode, Pipeline, PlannedStep, blocking};
-use crate::sync::reconcile::{Found, reconcile};
+use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
 use crate::sync::worker;
@@ -57,10 +60,10 @@ pub struct PassEnd {
 /// Takes the writer's lock, waiting up to `patience` (without end, where there is none) for another agent to let go of it.
 pub async fn take_lock(
     worlds: &Worlds,
-    patience: Option<std::time::Duration>,
+    patience: Option<Duration>,
     cancel: &CancellationToken,
 ) -> Result<Option<WriterLock>, SyncError> {
-    const POLL: std::time::Duration = std::time::Duration::from_millis(250);
+    const POLL: Duration = Duration::from_millis(250);
     let began = tokio::time::Instant::now();
     loop {
         let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
@@ -185,13 +188,20 @@ fn pipeline(
         catalog: worlds.catalog.clone(),
         id,
         pass,
-        has_rows,
+        rows: AtomicBool::new(has_rows),
         bounds: worlds.bounds.clone(),
-        feed: Feed::new(worlds.bounds.queue_capacity),
+        feed: Arc::new(Feed::new(Pace {
+            capacity: worlds.bounds.queue_capacity,
+            // No events come in a single pass, so nothing is paced.
+            quiet: Duration::ZERO,
+            max_delay: Duration::ZERO,
+        })),
         report: Arc::clone(&worlds.report),
         mode,
         // A token of its own: a folder that stops itself stops no other.
         cancel: cancel.child_token(),
+        watch_directory: None,
+        endurance: None,
     })
 }
 
@@ -199,7 +209,7 @@ fn pipeline(
 async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> Result<PassEnd, SyncError> {
     let shared = Arc::clone(pipeline);
     let working = tokio::spawn(async move { worker::work(&shared).await });
-    let found = reconcile(pipeline).await;
+    let found = reconcile(pipeline, &Extent::Folder, pipeline.pass).await;
     let mut verdict = None;
     let result = match found {
         Ok(found) => {
@@ -210,7 +220,7 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
             };
             match (judge, pipeline.id) {
                 (Some((check, synced)), Some(id)) if quiet && found.ended && !pipeline.cancel.is_cancelled() => {
-                    deletes::settle(pipeline, id, &found, &check, synced).await.map(|judged| {
+                    deletes::settle(pipeline, id, pipeline.pass, &found, &check, synced).await.map(|judged| {
                         verdict = Some(judged);
                         found
                     })

@@ -1,8 +1,11 @@
 //! What the steps of a folder's work share.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{self, Catalog, CatalogError};
@@ -12,8 +15,10 @@ use crate::model::{FolderId, ObjectKey, RelPath, Row};
 use crate::remote::{Bucket, Budget, RemoteError};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::feed::Feed;
+use crate::sync::gate::Gate;
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
+use crate::sync::throttle::Throttle;
 
 /// Tries of a path in one pass; the next pass starts afresh.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -22,11 +27,9 @@ pub const MAX_ATTEMPTS: u32 = 5;
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// Concurrent S3 requests.
-    pub slots: Arc<Semaphore>,
+    pub throttle: Arc<Throttle>,
     /// Bytes in flight.
     pub budget: Arc<Budget>,
-    /// As many as `slots` has permits.
-    pub workers: usize,
     /// Bytes of a part; a larger file is uploaded in parts.
     pub part_size: u64,
     /// Paths that a pass may have under way.
@@ -72,20 +75,35 @@ pub struct Pipeline {
     pub catalog: Catalog,
     /// None in a dry run of a folder that the catalog doesn't know yet.
     pub id: Option<FolderId>,
-    /// The number of this pass.
+    /// The pass whose spool takes what a worker finds absent.
     pub pass: i64,
-    /// Whether the catalog had any row of the folder when the pass began: without one, nothing can be a rename.
-    pub has_rows: bool,
+    /// Whether the catalog may have rows of the folder: without one, there is nothing to ask it for.
+    pub rows: AtomicBool,
     /// Shared with the other folders.
     pub bounds: Bounds,
     /// Paths to work on.
-    pub feed: Feed,
+    pub feed: Arc<Feed>,
     /// What has been done.
     pub report: Arc<Report>,
     /// Act or plan.
     pub mode: Mode,
     /// Set when everything is to stop.
     pub cancel: CancellationToken,
+    /// Sets a watch on a directory before it is read, where the folder is watched.
+    pub watch_directory: Option<Arc<dyn Fn(&Path) + Send + Sync>>,
+    /// What a long-running process does differently from a single pass.
+    pub endurance: Option<Endurance>,
+}
+
+/// What a long-running process does differently from a single pass: it never gives a path up, and an outage is a state that
+/// passes, not the end.
+pub struct Endurance {
+    /// Closed during an outage: nothing is acted on.
+    pub gate: Arc<Gate>,
+    /// Paths found absent, to be judged together.
+    pub absent: mpsc::Sender<RelPath>,
+    /// A file whose stamps are too young to be believed is uploaded at once and looked at again, instead of waiting.
+    pub eager: bool,
 }
 
 impl Pipeline {
@@ -94,10 +112,15 @@ impl Pipeline {
         ObjectKey::new(&self.folder.prefix, path)
     }
 
+    /// Whether the catalog may have rows of the folder.
+    pub fn has_rows(&self) -> bool {
+        self.rows.load(Ordering::Relaxed)
+    }
+
     /// The rows of these paths.
     pub async fn rows(&self, paths: &[&str]) -> Result<Vec<Row>, CatalogError> {
         match self.id {
-            Some(id) if self.has_rows => catalog::file::by_paths(&self.catalog, id, paths).await,
+            Some(id) if self.has_rows() => catalog::file::by_paths(&self.catalog, id, paths).await,
             Some(_) | None => Ok(Vec::new()),
         }
     }
@@ -105,13 +128,41 @@ impl Pipeline {
     /// The synced rows of files with these inodes.
     pub async fn rows_by_inode(&self, inodes: &[u64]) -> Result<Vec<Row>, CatalogError> {
         match self.id {
-            Some(id) if self.has_rows && !inodes.is_empty() => catalog::file::by_inodes(&self.catalog, id, inodes).await,
+            Some(id) if self.has_rows() && !inodes.is_empty() => catalog::file::by_inodes(&self.catalog, id, inodes).await,
             Some(_) | None => Ok(Vec::new()),
+        }
+    }
+
+    /// Those of these paths that have rows below them.
+    pub async fn paths_with_rows_below(&self, paths: &[&str]) -> Result<Vec<String>, CatalogError> {
+        match self.id {
+            Some(id) if self.has_rows() && !paths.is_empty() => {
+                catalog::file::with_rows_below(&self.catalog, id, paths).await
+            }
+            Some(_) | None => Ok(Vec::new()),
+        }
+    }
+
+    /// Hands on a path that was found absent: deletions are judged together.
+    pub async fn found_absent(&self, path: &RelPath) -> Result<(), CatalogError> {
+        match (&self.mode, &self.endurance, self.id) {
+            (Mode::Plan(_), _, _) | (_, _, None) => Ok(()),
+            (Mode::Act(_), Some(endurance), Some(_)) => {
+                // Nobody takes it any more when the folder is being stopped, and the next start finds it again.
+                let _ = endurance.absent.send(path.clone()).await;
+                Ok(())
+            }
+            (Mode::Act(_), None, Some(id)) => {
+                catalog::deletes::spool(&self.catalog, id, self.pass, std::slice::from_ref(path)).await
+            }
         }
     }
 
     /// Whether an error of S3 concerns this path or the whole folder.
     pub fn remote_failure(&self, error: RemoteError) -> Failure {
+        if error.is_throttled() {
+            self.bounds.throttle.slow_down(Instant::now());
+        }
         match error.retry() {
             crate::model::Retry::Fatal => self.remote_fatal(error).into(),
             crate::model::Retry::Later | crate::model::Retry::Never => PathError::Remote(Box::new(error)).into(),

@@ -1,9 +1,12 @@
-//! The full reconciliation: walk, rows and listing are merged, and every difference is nominated. It acts on nothing: what
-//! it saw is old by the time that anything could be done about it.
+//! The reconciliation: walk, rows and listing are merged, and every difference is nominated. It acts on nothing: what it saw
+//! is old by the time that anything could be done about it. That of one directory is the same merge over what lies below it,
+//! without the listing.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 use std::vec;
 
 use tokio::sync::mpsc;
@@ -11,8 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::file::Range;
 use crate::catalog::{self, Catalog, CatalogError};
-use crate::local::look::Root;
-use crate::local::walk::{WalkCounts, walk};
+use crate::local::walk::{Visitor, WalkCounts, walk};
 use crate::model::{Entry, FolderId, Listed, Local, RelPath, Remote, Row, Walked};
 use crate::plan::{self, Decision};
 use crate::queue::Hint;
@@ -36,6 +38,8 @@ pub struct Found {
     pub ended: bool,
     /// Files and directories that could not be seen.
     pub unknown: u64,
+    /// Directories that the walk has entered.
+    pub directories: u64,
     /// Regular files that the walk showed.
     pub files: u64,
     /// Rows.
@@ -53,37 +57,58 @@ impl Found {
     }
 }
 
-/// Merges the three worlds and nominates what differs; spools deletions.
-pub async fn reconcile(pipeline: &Arc<Pipeline>) -> Result<Found, SyncError> {
-    let (mut entries, walking) = spawn_walk(Arc::clone(&pipeline.root));
-    let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows));
-    let mut objects = Objects::new(pipeline.bucket.list(&pipeline.folder.prefix, None), pipeline.folder.prefix.len());
-    let mut pass = Merging { pipeline, merge: Merge::default(), found: Found::default(), spool: Vec::new() };
+/// What is reconciled.
+#[derive(Clone)]
+pub enum Extent {
+    /// The whole folder, with the bucket's listing.
+    Folder,
+    /// What is and was at this path and below it, without a listing.
+    Tree(Arc<RelPath>),
+}
+
+/// Merges the three worlds and nominates what differs; spools deletions under the number of `pass`.
+pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> Result<Found, SyncError> {
+    let (mut entries, walking) = spawn_walk(pipeline, extent);
+    let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows()), extent);
+    let mut objects = match extent {
+        Extent::Folder => Objects::listed(pipeline.bucket.list(&pipeline.folder.prefix, None), &pipeline.folder.prefix),
+        Extent::Tree(_) => Objects::not_listed(),
+    };
+    let mut merging = Merging {
+        pipeline,
+        pass,
+        began: Instant::now(),
+        lists: matches!(extent, Extent::Folder),
+        merge: Merge::default(),
+        found: Found::default(),
+        spool: Vec::new(),
+    };
 
     let mut entry = entries.next().await;
     let mut row = rows.next().await.transpose()?;
     let mut object = objects.next(pipeline).await?;
     while !pipeline.cancel.is_cancelled() {
         let excludes = pipeline.root.excludes();
-        let object_path = object.as_ref().map(|(path, _)| path.as_str());
-        let step = pass.merge.step(entry.as_ref(), row.as_ref().map(|row| &row.path), object_path, |p| excludes.excludes(p));
-        let Some(step) = step else {
-            pass.found.ended = true;
+        let object_path = object.as_ref().map(|object| object.path.as_str());
+        let row_path = row.as_ref().map(|row| &row.path);
+        let Some(step) = merging.merge.step(entry.as_ref(), row_path, object_path, |p| excludes.excludes(p)) else {
+            merging.found.ended = true;
             break;
         };
         let seen = Seen {
             entry: if step.walked { std::mem::replace(&mut entry, entries.next().await) } else { None },
             row: if step.row { std::mem::replace(&mut row, rows.next().await.transpose()?) } else { None },
+            listed_at: objects.requested_at,
             object: if step.object { std::mem::replace(&mut object, objects.next(pipeline).await?) } else { None },
         };
-        pass.take(seen, step.local).await?;
+        merging.take(seen, step.local).await?;
     }
-    pass.flush_spool().await?;
-    let found = pass.found;
+    merging.flush_spool().await?;
+    let mut found = merging.found;
     if found.ended {
         let walked = walking.await.map_err(|_| SyncError::Task { task: "walk" })?;
-        let counts =
-            walked.map_err(|source| SyncError::Walk { path: pipeline.root.path().to_owned(), source })?;
+        let counts = walked.map_err(|source| SyncError::Walk { path: pipeline.root.path().to_owned(), source })?;
+        found.directories = counts.directories;
         pipeline.report.empty_directories(counts.empty_directories);
     }
     Ok(found)
@@ -93,11 +118,23 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>) -> Result<Found, SyncError> {
 struct Seen {
     entry: Option<Walked>,
     row: Option<Row>,
-    object: Option<(String, Listed)>,
+    object: Option<Object>,
+    /// When the page of the listing that was at hand was asked for.
+    listed_at: Instant,
+}
+
+/// An object of the listing.
+struct Object {
+    path: String,
+    listed: Listed,
 }
 
 struct Merging<'p> {
     pipeline: &'p Arc<Pipeline>,
+    pass: i64,
+    began: Instant,
+    /// Whether there is a listing, so that an object that it does not show is missing.
+    lists: bool,
     merge: Merge,
     found: Found,
     spool: Vec<RelPath>,
@@ -123,14 +160,15 @@ impl Merging<'_> {
         }
         let is_entry = seen.entry.is_some();
         let remote = match seen.object {
-            Some((_, ref listed)) => Remote::Present(listed.clone()),
-            None => Remote::Missing,
+            Some(ref object) => Remote::Present(object.listed.clone()),
+            None if self.lists => Remote::Missing,
+            None => Remote::NotKnown,
         };
         // The walk's form of the path has the raw name, the row's too; the object's can't.
         let path = match (seen.entry, &seen.row, seen.object) {
             (Some(walked), _, _) => walked.path,
             (None, Some(row), _) => row.path.clone(),
-            (None, None, Some((path, _))) => RelPath::from_encoded(path, None),
+            (None, None, Some(object)) => RelPath::from_encoded(object.path, None),
             (None, None, None) => return Ok(()),
         };
         match &local {
@@ -139,13 +177,13 @@ impl Merging<'_> {
                 self.found.unknown += 1;
                 // Its own trouble is looked at afresh, and recorded; what lies below a directory that can't be read is not.
                 if is_entry {
-                    self.nominate(path, Hint { remote, new_inode: None }, None).await;
+                    self.nominate(path, Hint { remote, new_inode: None, by_reconciliation: true }, None, seen.listed_at).await;
                     return Ok(());
                 }
             }
             Local::Skipped(_) | Local::Present(_) | Local::Absent => {}
         }
-        self.decide(path, seen.row.as_ref(), &local, remote).await
+        self.decide(path, seen.row.as_ref(), &local, remote, seen.listed_at).await
     }
 
     fn take_directory(&mut self, walked: &Walked) {
@@ -160,15 +198,28 @@ impl Merging<'_> {
         }
     }
 
-    async fn decide(&mut self, path: RelPath, row: Option<&Row>, local: &Local, remote: Remote) -> Result<(), SyncError> {
+    async fn decide(
+        &mut self,
+        path: RelPath,
+        row: Option<&Row>,
+        local: &Local,
+        remote: Remote,
+        listed_at: Instant,
+    ) -> Result<(), SyncError> {
         match plan::decide(local, row, &remote, self.pipeline.folder.delete) {
             Decision::Nothing => {}
+            // What was uploaded since the rows were read has an object and, as far as they tell, no row.
+            Decision::Foreign if self.pipeline.feed.is_stirred(&path, self.began) => {}
             Decision::Foreign => self.pipeline.report.foreign(&path),
             Decision::Delete => {
                 self.found.deletes += 1;
                 if let Mode::Plan(_) = self.pipeline.mode {
                     act::plan_step(self.pipeline, "delete", &path, None, "the file is gone");
                     return Ok(());
+                }
+                // A single directory's deletions are judged with those of other events; a full pass judges its own.
+                if !self.lists {
+                    return Ok(self.pipeline.found_absent(&path).await?);
                 }
                 self.spool.push(path);
                 if self.spool.len() >= SPOOL_BATCH {
@@ -187,25 +238,25 @@ impl Merging<'_> {
                 };
                 let new_inode = meta.filter(|_| row.is_none()).map(|meta| meta.fingerprint.inode);
                 let size = meta.map(|meta| meta.fingerprint.size);
-                self.nominate(path, Hint { remote, new_inode }, size).await;
+                self.nominate(path, Hint { remote, new_inode, by_reconciliation: true }, size, listed_at).await;
             }
         }
         Ok(())
     }
 
-    async fn nominate(&self, path: RelPath, hint: Hint, size: Option<u64>) {
+    async fn nominate(&self, path: RelPath, hint: Hint, size: Option<u64>, listed_at: Instant) {
         let report = &self.pipeline.report;
         report.nominated.fetch_add(1, Ordering::Relaxed);
         report.bytes_expected.fetch_add(size.unwrap_or(0), Ordering::Relaxed);
         tokio::select! {
-            () = self.pipeline.feed.nominate(path, hint) => {}
+            () = self.pipeline.feed.nominate(path, hint, Some(listed_at)) => {}
             () = self.pipeline.cancel.cancelled() => {}
         }
     }
 
     async fn flush_spool(&mut self) -> Result<(), SyncError> {
         if let (false, Some(id)) = (self.spool.is_empty(), self.pipeline.id) {
-            catalog::deletes::spool(&self.pipeline.catalog, id, self.pipeline.pass, &self.spool).await?;
+            catalog::deletes::spool(&self.pipeline.catalog, id, self.pass, &self.spool).await?;
             self.spool.clear();
         }
         Ok(())
@@ -233,11 +284,16 @@ impl<T> Batched<T> {
     }
 }
 
-fn spawn_walk(root: Arc<Root>) -> (Batched<Walked>, JoinHandle<std::io::Result<WalkCounts>>) {
+fn spawn_walk(pipeline: &Pipeline, extent: &Extent) -> (Batched<Walked>, JoinHandle<std::io::Result<WalkCounts>>) {
     let (sender, receiver) = mpsc::channel(4);
+    let (root, watch) = (Arc::clone(&pipeline.root), pipeline.watch_directory.clone());
+    let start = match extent {
+        Extent::Folder => None,
+        Extent::Tree(path) => Some(Arc::clone(path)),
+    };
     let walking = tokio::task::spawn_blocking(move || {
         let mut batch = Vec::with_capacity(WALK_BATCH);
-        let counts = walk(&root, &mut |walked| {
+        let mut sink = |walked| {
             batch.push(walked);
             if batch.len() == WALK_BATCH {
                 let full = std::mem::replace(&mut batch, Vec::with_capacity(WALK_BATCH));
@@ -247,7 +303,14 @@ fn spawn_walk(root: Arc<Root>) -> (Batched<Walked>, JoinHandle<std::io::Result<W
                 }
             }
             ControlFlow::Continue(())
-        });
+        };
+        let mut on_directory = |path: &Path| {
+            if let Some(watch) = &watch {
+                watch(path);
+            }
+        };
+        let visitor = Visitor { on_directory: &mut on_directory, sink: &mut sink };
+        let counts = walk(&root, start.as_deref(), visitor);
         let _ = sender.blocking_send(batch);
         counts
     });
@@ -255,57 +318,83 @@ fn spawn_walk(root: Arc<Root>) -> (Batched<Walked>, JoinHandle<std::io::Result<W
 }
 
 /// Rows in pages, the next one fetched while the last is merged.
-fn spawn_rows(catalog: Catalog, folder: Option<FolderId>) -> Batched<Result<Row, CatalogError>> {
+fn spawn_rows(catalog: Catalog, folder: Option<FolderId>, extent: &Extent) -> Batched<Result<Row, CatalogError>> {
     let (sender, receiver) = mpsc::channel(1);
+    let tree = match extent {
+        Extent::Folder => None,
+        // The tree of the root is all.
+        Extent::Tree(path) => Some(path.as_str().to_owned()).filter(|path| !path.is_empty()),
+    };
     if let Some(folder) = folder {
         tokio::spawn(async move {
-            let mut after: Option<String> = None;
-            loop {
-                let range = Range { after: after.as_deref(), before: None };
-                let page = match catalog::file::page(&catalog, folder, &range, ROW_PAGE).await {
-                    Ok(page) => page,
-                    Err(error) => {
-                        let _ = sender.send(vec![Err(error)]).await;
-                        return;
-                    }
-                };
-                let Some(last) = page.last() else { return };
-                after = Some(last.path.as_str().to_owned());
-                if sender.send(page.into_iter().map(Ok).collect()).await.is_err() {
-                    return;
-                }
-            }
+            // Whoever listens has gone if this fails, and then nothing is left to do.
+            let _ = send_rows(&catalog, folder, tree.as_deref(), &sender).await;
         });
     }
     Batched::new(receiver)
 }
 
+async fn send_rows(
+    catalog: &Catalog,
+    folder: FolderId,
+    tree: Option<&str>,
+    sender: &mpsc::Sender<Vec<Result<Row, CatalogError>>>,
+) -> Result<(), mpsc::error::SendError<Vec<Result<Row, CatalogError>>>> {
+    let mut after = None;
+    let mut before = None;
+    if let Some(tree) = tree {
+        // What lies below `d` is the half-open range from `d/` to `d0`, the byte after the slash; `d` itself comes before.
+        match catalog::file::by_paths(catalog, folder, &[tree]).await {
+            Ok(own) => sender.send(own.into_iter().map(Ok).collect()).await?,
+            Err(error) => return sender.send(vec![Err(error)]).await,
+        }
+        after = Some(format!("{tree}/"));
+        before = Some(format!("{tree}0"));
+    }
+    loop {
+        let range = Range { after: after.as_deref(), before: before.as_deref() };
+        let page = match catalog::file::page(catalog, folder, &range, ROW_PAGE).await {
+            Ok(page) => page,
+            Err(error) => return sender.send(vec![Err(error)]).await,
+        };
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.path.as_str().to_owned());
+        sender.send(page.into_iter().map(Ok).collect()).await?;
+    }
+}
+
 /// The listing as a stream of paths.
 struct Objects {
-    listing: Listing,
+    listing: Option<Listing>,
     prefix_len: usize,
     current: vec::IntoIter<(String, Listed)>,
-    ended: bool,
+    /// Of the page at hand.
+    requested_at: Instant,
 }
 
 impl Objects {
-    fn new(listing: Listing, prefix_len: usize) -> Self {
-        Self { listing, prefix_len, current: Vec::new().into_iter(), ended: false }
+    fn listed(listing: Listing, prefix: &str) -> Self {
+        Self { listing: Some(listing), prefix_len: prefix.len(), ..Self::not_listed() }
     }
 
-    async fn next(&mut self, pipeline: &Pipeline) -> Result<Option<(String, Listed)>, SyncError> {
+    fn not_listed() -> Self {
+        Self { listing: None, prefix_len: 0, current: Vec::new().into_iter(), requested_at: Instant::now() }
+    }
+
+    async fn next(&mut self, pipeline: &Pipeline) -> Result<Option<Object>, SyncError> {
         loop {
             if let Some((mut key, listed)) = self.current.next() {
                 // The store was asked for this prefix only, and the listing has checked it.
                 key.drain(..self.prefix_len);
-                return Ok(Some((key, listed)));
+                return Ok(Some(Object { path: key, listed }));
             }
-            if self.ended {
-                return Ok(None);
-            }
-            match self.listing.next_page().await.map_err(|error| pipeline.remote_fatal(error))? {
-                Some(page) => self.current = page.objects.into_iter(),
-                None => self.ended = true,
+            let Some(listing) = &mut self.listing else { return Ok(None) };
+            match listing.next_page().await.map_err(|error| pipeline.remote_fatal(error))? {
+                Some(page) => {
+                    self.requested_at = page.requested_at;
+                    self.current = page.objects.into_iter();
+                }
+                None => self.listing = None,
             }
         }
     }

@@ -32,7 +32,8 @@ struct Named {
     skipped: BTreeMap<SkipReason, Counted<String>>,
     foreign: Counted<String>,
     empty_directories: u64,
-    drift: u64,
+    drift: BTreeMap<&'static str, u64>,
+    reconciling_for: Option<&'static str>,
     dropped: u64,
 }
 
@@ -71,8 +72,8 @@ pub struct Summary {
     pub foreign: Counted<String>,
     /// Directories without entries.
     pub empty_directories: u64,
-    /// Objects that were not what their row said.
-    pub drift: u64,
+    /// What was found that no event had told of, by cause.
+    pub drift: BTreeMap<&'static str, u64>,
     /// Rows that were dropped, their objects kept.
     pub dropped: u64,
 }
@@ -120,9 +121,24 @@ impl Report {
         self.named().dropped += 1;
     }
 
-    /// An object that was not what its row said.
-    pub fn drift(&self) {
-        self.named().drift += 1;
+    /// Something that no event has told of, and why it was found: `object`, when the bucket was not what the row said, or the
+    /// cause of the reconciliation.
+    pub fn drift(&self, cause: &'static str) {
+        *self.named().drift.entry(cause).or_default() += 1;
+    }
+
+    /// A change that a reconciliation has found and no event has told of. It counts as drift, unless nothing was watched
+    /// before.
+    pub fn missed(&self) {
+        let cause = self.named().reconciling_for;
+        if let Some(cause) = cause {
+            self.drift(cause);
+        }
+    }
+
+    /// Why the reconciliation that runs was begun; none for the first one, which finds what happened while nobody watched.
+    pub fn reconciling_for(&self, cause: Option<&'static str>) {
+        self.named().reconciling_for = cause;
     }
 
     /// Directories without entries.

@@ -1,6 +1,6 @@
 //! The life of one path: look, decide, read, conclude, act, settle.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,47 +8,48 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::{JoinError, JoinSet};
 
-use crate::catalog;
 use crate::local::hash::{self, Content, ReadError};
 use crate::model::{ETag, FileMeta, Local, Remote, Retry, Row, Stamp};
 use crate::plan::{self, Conclusion, Decision};
-use crate::queue::{Job, Settled, backoff};
+use crate::queue::{Job, Scope, Settled, backoff};
 use crate::remote::BudgetGuard;
 use crate::sync::act::{self, Work};
 use crate::sync::error::{Failure, PathError, SyncError};
-use crate::sync::pipeline::{MAX_ATTEMPTS, Mode, Pipeline, blocking};
+use crate::sync::pipeline::{MAX_ATTEMPTS, Pipeline, blocking};
+use crate::sync::reconcile::{Extent, reconcile};
 
 /// Paths whose rows are fetched in one statement.
 const BATCH: usize = 256;
 /// Larger files are read twice, once for the digest and once for the upload, instead of being held.
 const IN_MEMORY: u64 = 8 << 20;
+/// A path that met an outage is ready again at once when the gate opens; this only keeps it from spinning until it closes.
+const PUT_BACK: Duration = Duration::from_millis(200);
 
-/// Works on the queue until it is closed and empty, or everything is to stop. The first error that concerns the whole folder
-/// stops the others and is returned, after what is under way has ended.
+/// Directories that are gone through at once: each waits for room in the queue that the paths' workers make.
+const TREES: usize = 4;
+
+/// Works on the queue until it is closed and empty, or everything is to stop.
+///
+/// In a single pass, the first error that concerns the whole folder stops the others and is returned, after what is under way
+/// has ended. In a long-running process it closes the gate, and the path is tried again when the gate is open.
 pub async fn work(pipeline: &Arc<Pipeline>) -> Result<(), SyncError> {
-    // More than there are slots, so that reading and recording overlap with requests.
-    let crowd = pipeline.bounds.workers * 2 + 8;
-    let mut tasks = JoinSet::new();
-    let mut result = Ok(());
-    while result.is_ok() {
-        let jobs = tokio::select! {
-            biased;
-            () = pipeline.cancel.cancelled() => break,
-            Some(ended) = tasks.join_next() => {
-                result = flatten(ended);
-                continue;
-            }
-            jobs = pipeline.feed.next(BATCH) => match jobs {
-                Some(jobs) => jobs,
-                None => break,
-            },
-        };
-        result = start(pipeline, jobs, &mut tasks, crowd).await;
-    }
+    let mut crew = Crew {
+        pipeline,
+        // More than there are slots, so that reading and recording overlap with requests.
+        crowd: pipeline.bounds.throttle.most() * 2 + 8,
+        paths: JoinSet::new(),
+        trees: JoinSet::new(),
+        waiting_trees: VecDeque::new(),
+    };
+    let mut result = crew.run().await;
     if result.is_err() {
         pipeline.cancel.cancel();
     }
-    while let Some(ended) = tasks.join_next().await {
+    while let Some(ended) = crew.paths.join_next().await {
+        result = result.and(flatten(ended));
+    }
+    // A tree that waits for room in the queue observes the cancellation; otherwise the queue would not be empty.
+    while let Some(ended) = crew.trees.join_next().await {
         result = result.and(flatten(ended));
     }
     result
@@ -58,56 +59,178 @@ fn flatten(ended: Result<Result<(), SyncError>, JoinError>) -> Result<(), SyncEr
     ended.unwrap_or(Err(SyncError::Task { task: "path" }))
 }
 
-/// Fetches the rows of a batch and starts its paths, as many at once as the crowd allows.
-async fn start(
-    pipeline: &Arc<Pipeline>,
-    jobs: Vec<Job>,
-    tasks: &mut JoinSet<Result<(), SyncError>>,
+/// Everybody who works on the queue.
+struct Crew<'p> {
+    pipeline: &'p Arc<Pipeline>,
     crowd: usize,
-) -> Result<(), SyncError> {
-    let paths: Vec<&str> = jobs.iter().map(|job| job.path.as_str()).collect();
-    let inodes: Vec<u64> = jobs.iter().filter_map(|job| job.hint.new_inode).collect();
-    let rows = pipeline.rows(&paths).await?;
-    let mut rows: HashMap<String, Row> = rows.into_iter().map(|row| (row.path.as_str().to_owned(), row)).collect();
-    let mut same_inode: HashMap<u64, Vec<Row>> = HashMap::new();
-    for row in pipeline.rows_by_inode(&inodes).await? {
-        if let Some(fingerprint) = row.fingerprint {
-            same_inode.entry(fingerprint.inode).or_default().push(row);
+    paths: JoinSet<Result<(), SyncError>>,
+    trees: JoinSet<Result<(), SyncError>>,
+    waiting_trees: VecDeque<Job>,
+}
+
+impl Crew<'_> {
+    async fn run(&mut self) -> Result<(), SyncError> {
+        let pipeline = self.pipeline;
+        loop {
+            if let Some(endurance) = &pipeline.endurance {
+                tokio::select! {
+                    () = pipeline.cancel.cancelled() => return Ok(()),
+                    () = endurance.gate.open() => {}
+                }
+            }
+            let jobs = tokio::select! {
+                biased;
+                () = pipeline.cancel.cancelled() => return Ok(()),
+                Some(ended) = self.paths.join_next() => {
+                    flatten(ended)?;
+                    continue;
+                }
+                Some(ended) = self.trees.join_next() => {
+                    flatten(ended)?;
+                    self.start_trees();
+                    continue;
+                }
+                jobs = pipeline.feed.next(BATCH) => match jobs {
+                    Some(jobs) => jobs,
+                    None => return Ok(()),
+                },
+            };
+            self.start(jobs).await?;
         }
     }
-    for job in jobs {
-        while tasks.len() >= crowd {
-            if let Some(ended) = tasks.join_next().await {
-                flatten(ended)?;
+
+    /// Fetches the rows of a batch and starts its paths, as many at once as the crowd allows.
+    async fn start(&mut self, jobs: Vec<Job>) -> Result<(), SyncError> {
+        let pipeline = self.pipeline;
+        let mut known = match Known::of(pipeline, &jobs).await {
+            Ok(known) => known,
+            Err(error) => {
+                for job in &jobs {
+                    put_back(pipeline, job);
+                }
+                return stop_or_wait(pipeline, error);
+            }
+        };
+        for job in jobs {
+            if job.scope == Scope::Tree || known.had_something_below.contains(job.path.as_str()) {
+                self.waiting_trees.push_back(job);
+                self.start_trees();
+                continue;
+            }
+            while self.paths.len() >= self.crowd {
+                if let Some(ended) = self.paths.join_next().await {
+                    flatten(ended)?;
+                }
+            }
+            let row = known.rows.remove(job.path.as_str());
+            let inode = job.hint.new_inode;
+            let candidates = inode.and_then(|inode| known.same_inode.get(&inode)).cloned().unwrap_or_default();
+            self.paths.spawn(live(Arc::clone(pipeline), job, row, candidates));
+        }
+        Ok(())
+    }
+
+    fn start_trees(&mut self) {
+        while self.trees.len() < TREES {
+            let Some(job) = self.waiting_trees.pop_front() else { return };
+            self.trees.spawn(go_through(Arc::clone(self.pipeline), job));
+        }
+    }
+}
+
+/// What the catalog knows of a batch.
+struct Known {
+    rows: HashMap<String, Row>,
+    same_inode: HashMap<u64, Vec<Row>>,
+    /// Paths without a row, that have rows below them: they were directories.
+    had_something_below: HashSet<String>,
+}
+
+impl Known {
+    async fn of(pipeline: &Pipeline, jobs: &[Job]) -> Result<Self, SyncError> {
+        let paths: Vec<&str> = jobs.iter().map(|job| job.path.as_str()).collect();
+        let rows = pipeline.rows(&paths).await?;
+        let rows: HashMap<String, Row> = rows.into_iter().map(|row| (row.path.as_str().to_owned(), row)).collect();
+        let events: Vec<&str> = jobs
+            .iter()
+            .filter(|job| job.scope == Scope::Path && !job.hint.by_reconciliation && !rows.contains_key(job.path.as_str()))
+            .map(|job| job.path.as_str())
+            .collect();
+        let had_something_below = pipeline.paths_with_rows_below(&events).await?.into_iter().collect();
+        // The row of a file that has none may be found under another path by its inode.
+        let without_row = jobs.iter().filter(|job| !rows.contains_key(job.path.as_str()));
+        let inodes: Vec<u64> = without_row.filter_map(|job| job.hint.new_inode).collect();
+        let mut same_inode: HashMap<u64, Vec<Row>> = HashMap::new();
+        for row in pipeline.rows_by_inode(&inodes).await? {
+            if let Some(fingerprint) = row.fingerprint {
+                same_inode.entry(fingerprint.inode).or_default().push(row);
             }
         }
-        let row = rows.remove(job.path.as_str());
-        let candidates = job.hint.new_inode.and_then(|inode| same_inode.get(&inode)).cloned().unwrap_or_default();
-        tasks.spawn(live(Arc::clone(pipeline), job, row, candidates));
+        Ok(Self { rows, same_inode, had_something_below })
     }
-    Ok(())
+}
+
+/// An error that concerns the whole folder ends a single pass; a long-running process waits for better times.
+fn stop_or_wait(pipeline: &Pipeline, error: SyncError) -> Result<(), SyncError> {
+    match &pipeline.endurance {
+        Some(endurance) if !pipeline.cancel.is_cancelled() => {
+            endurance.gate.close(&pipeline.folder.name, &error);
+            Ok(())
+        }
+        Some(_) => Ok(()),
+        None => Err(error),
+    }
+}
+
+/// Leaves a path in the queue for when the trouble is over; a single pass, which ends with it, lets it go.
+fn put_back(pipeline: &Pipeline, job: &Job) {
+    let settled = match &pipeline.endurance {
+        Some(_) => Settled::Deferred { pause: PUT_BACK },
+        None => Settled::Done,
+    };
+    pipeline.feed.settle(job, settled);
+}
+
+/// A directory as a whole: what lies below it is compared with the rows, and what differs is nominated.
+async fn go_through(pipeline: Arc<Pipeline>, job: Job) -> Result<(), SyncError> {
+    match reconcile(&pipeline, &Extent::Tree(Arc::clone(&job.path)), pipeline.pass).await {
+        Ok(_) => {
+            pipeline.feed.settle(&job, Settled::Done);
+            Ok(())
+        }
+        Err(error) => {
+            put_back(&pipeline, &job);
+            stop_or_wait(&pipeline, error)
+        }
+    }
 }
 
 /// One path from its look to its settling.
 async fn live(pipeline: Arc<Pipeline>, job: Job, row: Option<Row>, candidates: Vec<Row>) -> Result<(), SyncError> {
-    let outcome = attempt(&pipeline, &job, row.as_ref(), &candidates).await;
-    let settled = match outcome {
+    let settled = match attempt(&pipeline, &job, row.as_ref(), &candidates).await {
         Ok(settled) => settled,
         Err(Failure::Cancelled) => Settled::Done,
         Err(Failure::Folder(error)) => {
-            pipeline.feed.settle(&job, Settled::Done);
-            return Err(error);
+            put_back(&pipeline, &job);
+            return stop_or_wait(&pipeline, error);
         }
-        Err(Failure::Path(error)) => match error.retry() {
-            Retry::Later if job.attempts + 1 < MAX_ATTEMPTS => {
+        Err(Failure::Path(error)) => {
+            let again = error.retry() == Retry::Later;
+            let last = job.attempts + 1 >= MAX_ATTEMPTS && pipeline.endurance.is_none();
+            if again && !last {
                 tracing::debug!(path = %job.path, error = &error as &dyn std::error::Error, "trying again later");
-                Settled::Failed { pause: backoff(job.attempts, &mut rand::rng()) }
             }
-            Retry::Later | Retry::Never | Retry::Fatal => {
-                act::give_up(&pipeline, &job.path, row.as_ref(), &error).await?;
-                Settled::Done
+            // What keeps failing is written down, once; a file that is being written to has not failed.
+            let worth_telling = !again || last || (job.attempts + 1 == MAX_ATTEMPTS);
+            if worth_telling && let Err(error) = act::give_up(&pipeline, &job.path, row.as_ref(), &error).await {
+                put_back(&pipeline, &job);
+                return stop_or_wait(&pipeline, error);
             }
-        },
+            match again && !last {
+                true => Settled::Failed { pause: backoff(job.attempts, &mut rand::rng()) },
+                false => Settled::Done,
+            }
+        }
     };
     if settled == Settled::Done {
         pipeline.report.settled.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +243,7 @@ async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: 
     let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(&job.path));
     let local = blocking("look", move || root.look(&path)).await?;
     let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
-    let work = Work { pipeline, path: &job.path, row, candidates };
+    let work = Work { pipeline, path: &job.path, row, candidates, by_reconciliation: job.hint.by_reconciliation };
     match (&decision, local) {
         (_, Local::Unknown(why)) => return Err(PathError::Unseen(why).into()),
         (Decision::Upload(_) | Decision::Adopt | Decision::Compare(_), Local::Present(meta)) => {
@@ -129,12 +252,8 @@ async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: 
         (Decision::Resume, Local::Present(meta)) => work.resume(&meta).await?,
         (Decision::DropRow(reason), _) => work.drop_row(*reason).await?,
         (Decision::Keep, _) => work.keep().await?,
-        // It has gone since it was nominated: its deletion joins the others of the pass.
-        (Decision::Delete, _) => {
-            if let (Mode::Act(_), Some(id)) = (&pipeline.mode, pipeline.id) {
-                catalog::deletes::spool(&pipeline.catalog, id, pipeline.pass, std::slice::from_ref(&*job.path)).await?;
-            }
-        }
+        // Its deletion is judged together with others, never by itself.
+        (Decision::Delete, _) => pipeline.found_absent(&job.path).await?,
         (
             Decision::Nothing
             | Decision::Foreign
@@ -156,7 +275,8 @@ async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: Fil
         return Err(PathError::KeyTooLong { length: key.as_str().len() }.into());
     }
     let grain = plan::grain(&meta.fingerprint, pipeline.root.is_remote());
-    if !job.deferred && plan::is_racy(&meta.fingerprint, Stamp::from_system(SystemTime::now()), grain) {
+    let eager = pipeline.endurance.as_ref().is_some_and(|endurance| endurance.eager);
+    if !eager && !job.deferred && plan::is_racy(&meta.fingerprint, Stamp::from_system(SystemTime::now()), grain) {
         // A stamp's grain later, its fingerprint can be believed.
         return Ok(Settled::Deferred { pause: grain + Duration::from_millis(1) });
     }
@@ -179,7 +299,8 @@ async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: Fil
         }
         Conclusion::AdoptByMetadata => work.adopt_by_metadata(source).await?,
     }
-    Ok(Settled::Done)
+    // Looked at again when its stamps can be believed: a write within their grain would not have shown.
+    Ok(if eager && racy && !job.deferred { Settled::Deferred { pause: grain + Duration::from_millis(1) } } else { Settled::Done })
 }
 
 fn cause_of(decision: &Decision) -> plan::Cause {
