@@ -87,44 +87,88 @@ pub fn application_name(agent: &str) -> String {
     format!("agent-portail {agent}")
 }
 
-impl Passes {
-    /// Connects to S3 and PostgreSQL for these folders, and brings the schema up to date unless it is only to be looked at.
-    pub async fn prepare(settings: &Settings, folders: &[FolderSettings], dry_run: bool) -> Result<Self, StartError> {
+/// Clients of both servers, and the bounds that all folders share.
+pub struct Connected {
+    /// PostgreSQL.
+    pub catalog: Catalog,
+    /// S3.
+    pub client: Client,
+    bounds: Bounds,
+}
+
+impl Connected {
+    /// Prepares the clients; only the CA file and the AWS configuration are read here. `queue` is the number of paths that a
+    /// folder may have under way.
+    ///
+    /// # Errors
+    /// If a client can't be made.
+    pub async fn open(settings: &Settings, queue: usize) -> Result<Self, StartError> {
         let limits = Limits { workers: settings.sync.workers, bandwidth: settings.sync.bandwidth_limit };
         let catalog =
             Catalog::open(&settings.database, &application_name(&settings.agent.name)).map_err(StartError::Catalog)?;
+        let client = remote::connect(&settings.s3, &limits).await.map_err(StartError::Remote)?;
+        let bounds = Bounds {
+            throttle: Arc::new(Throttle::new(settings.sync.workers)),
+            budget: Arc::new(Budget::default()),
+            part_size: settings.sync.part_size,
+            queue_capacity: queue,
+        };
+        Ok(Self { catalog, client, bounds })
+    }
+
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// If the database can't be reached or changed.
+    pub async fn migrate(&self, settings: &Settings) -> Result<(), StartError> {
+        schema::migrate(&self.catalog).await.map_err(StartError::Catalog)?;
+        schema::maintain_history(&self.catalog, settings.agent.history_retention).await.map_err(StartError::Catalog)
+    }
+
+    /// What a folder is synced with.
+    pub fn worlds(&self, settings: &Settings, folder: &FolderSettings, report: Arc<Report>) -> Worlds {
+        Worlds {
+            folder: folder.clone(),
+            agent: settings.agent.name.clone(),
+            endpoint: endpoint_name(&settings.s3),
+            bucket: self.client.bucket(&folder.bucket),
+            catalog: self.catalog.clone(),
+            bounds: self.bounds.clone(),
+            report,
+        }
+    }
+}
+
+impl StartError {
+    /// Whether no waiting would mend it.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Remote(_) | Self::SchemaOlder { .. } | Self::SchemaNewer { .. } => true,
+            Self::Catalog(error) => error.is_final(),
+        }
+    }
+}
+
+impl Passes {
+    /// Connects to S3 and PostgreSQL for these folders, and brings the schema up to date unless it is only to be looked at.
+    ///
+    /// # Errors
+    /// If either can't be used.
+    pub async fn prepare(settings: &Settings, folders: &[FolderSettings], dry_run: bool) -> Result<Self, StartError> {
+        let connected = Connected::open(settings, settings.sync.queue_capacity.min(PASS_QUEUE)).await?;
         let has_schema = if dry_run {
-            match schema::state(&catalog).await.map_err(StartError::Catalog)? {
+            match schema::state(&connected.catalog).await.map_err(StartError::Catalog)? {
                 SchemaState::Missing => false,
                 SchemaState::Current => true,
                 SchemaState::Older { found, needed } => return Err(StartError::SchemaOlder { found, needed }),
                 SchemaState::Newer { found, known } => return Err(StartError::SchemaNewer { found, known }),
             }
         } else {
-            schema::migrate(&catalog).await.map_err(StartError::Catalog)?;
-            schema::maintain_history(&catalog, settings.agent.history_retention).await.map_err(StartError::Catalog)?;
+            connected.migrate(settings).await?;
             true
         };
-        let client = remote::connect(&settings.s3, &limits).await.map_err(StartError::Remote)?;
-        let bounds = Bounds {
-            throttle: Arc::new(Throttle::new(settings.sync.workers)),
-            budget: Arc::new(Budget::default()),
-            part_size: settings.sync.part_size,
-            queue_capacity: settings.sync.queue_capacity.min(PASS_QUEUE),
-        };
-        let worlds = folders
-            .iter()
-            .map(|folder| Worlds {
-                folder: folder.clone(),
-                agent: settings.agent.name.clone(),
-                endpoint: endpoint_name(&settings.s3),
-                bucket: client.bucket(&folder.bucket),
-                catalog: catalog.clone(),
-                bounds: bounds.clone(),
-                report: Arc::new(Report::default()),
-            })
-            .collect();
-        Ok(Self { worlds, client, has_schema })
+        let worlds = folders.iter().map(|folder| connected.worlds(settings, folder, Arc::default())).collect();
+        Ok(Self { worlds, client: connected.client, has_schema })
     }
 
     /// The folders with their reports.

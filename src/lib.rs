@@ -6,6 +6,7 @@
 pub mod cli;
 // Floor 3: the story.
 pub mod agent;
+pub mod daemon;
 #[cfg(feature = "demo")]
 pub mod demo;
 // Floor 2: keeping the worlds in step.
@@ -14,7 +15,9 @@ pub mod sync;
 pub mod catalog;
 pub mod local;
 pub mod logging;
+pub mod monitor;
 pub mod remote;
+pub mod systemd;
 // Floor 0: nouns and pure logic.
 pub mod config;
 pub mod model;

@@ -288,6 +288,49 @@ pub async fn decide(
     catalog.count("decide on held deletions", sql, &[&folder.0, &sub, &decision.as_str(), &by, &DECISION_CHANNEL]).await
 }
 
+/// Spools what a person has approved, and answers how many there are.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn spool_approved(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<u64, CatalogError> {
+    let sql = "WITH spooled AS (
+             INSERT INTO portail.pending_delete (folder_id, pass, path, raw_path)
+             SELECT $1, $2, path, raw_path FROM portail.held_delete WHERE folder_id = $1 AND decision = 'approved'
+             ON CONFLICT DO NOTHING RETURNING 1
+         ) SELECT count(*) FROM spooled";
+    catalog.count("spool approved deletions", sql, &[&folder.0, &pass]).await
+}
+
+/// Forgets approvals: they were acted on, or their files are back.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn forget_approved(catalog: &Catalog, folder: FolderId) -> Result<(), CatalogError> {
+    let sql = "DELETE FROM portail.held_delete h WHERE folder_id = $1 AND decision = 'approved'
+           AND NOT EXISTS (SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.path = h.path)";
+    catalog.query("forget approvals", sql, &[&folder.0]).await?;
+    Ok(())
+}
+
+/// Whether a person has decided on anything that was not carried out yet.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn has_decisions(catalog: &Catalog, folder: FolderId) -> Result<bool, CatalogError> {
+    let sql = "SELECT count(*) FROM (SELECT FROM portail.held_delete WHERE folder_id = $1 AND decision IS NOT NULL LIMIT 1) one";
+    Ok(catalog.count("look for decisions", sql, &[&folder.0]).await? > 0)
+}
+
+/// Empties the spool of a pass that is not judged.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn drop_spool(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<(), CatalogError> {
+    let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2";
+    catalog.query("drop the spool", sql, &[&folder.0, &pass]).await?;
+    Ok(())
+}
+
 /// Carries out rejections: the rows become `kept`, and are held no more.
 ///
 /// # Errors

@@ -211,6 +211,37 @@ pub async fn begin_pass(catalog: &Catalog, folder: FolderId) -> Result<PassStart
     Ok(PassStart { number: catalog.column(what, &row, 0)?, rows: unsigned(rows), synced: unsigned(rows - others) })
 }
 
+/// Gives the next pass its number, beside one that may be running.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn next_pass(catalog: &Catalog, folder: FolderId) -> Result<i64, CatalogError> {
+    let what = "number a pass";
+    let sql = "UPDATE portail.folder SET last_pass = last_pass + 1 WHERE id = $1 RETURNING last_pass";
+    let rows = catalog.query(what, sql, &[&folder.0]).await?;
+    let row = catalog.one(what, rows)?;
+    catalog.column(what, &row, 0)
+}
+
+/// How many rows of the folder are synced.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn synced_count(catalog: &Catalog, folder: FolderId) -> Result<u64, CatalogError> {
+    let sql = "SELECT (SELECT count(*) FROM portail.file WHERE folder_id = $1)
+             - (SELECT count(*) FROM portail.file WHERE folder_id = $1 AND state <> 'synced')";
+    catalog.count("count the synced files", sql, &[&folder.0]).await
+}
+
+/// How many paths of the folder could not be synced.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn failed_count(catalog: &Catalog, folder: FolderId) -> Result<u64, CatalogError> {
+    let sql = "SELECT count(*) FROM portail.file WHERE folder_id = $1 AND state = 'failed'";
+    catalog.count("count the failed files", sql, &[&folder.0]).await
+}
+
 /// Writes down that a reconciliation has come to its end.
 ///
 /// # Errors

@@ -4,10 +4,15 @@
 //! connection: a crash of the holder frees it, and a dead link is noticed by keepalives.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
 
 use md5::{Digest as _, Md5};
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, watch};
+use tokio_postgres::{AsyncMessage, Connection};
 
+use super::deletes::DECISION_CHANNEL;
 use super::{ANSWER, Catalog, CatalogError, Cause};
 use crate::model::Printable;
 
@@ -50,9 +55,15 @@ pub struct WriterLock {
     /// Dropping it ends the session, and with it the lock.
     _client: tokio_postgres::Client,
     ended: watch::Receiver<bool>,
+    decided: Arc<Notify>,
 }
 
 impl WriterLock {
+    /// Resolves when a person has decided on held deletions of any folder.
+    pub async fn decided(&self) {
+        self.decided.notified().await;
+    }
+
     /// Resolves when the connection has ended, and with it the lock.
     pub async fn lost(&self) {
         // An error says that the task that drives the connection is gone, which comes to the same.
@@ -70,21 +81,39 @@ pub async fn try_lock(catalog: &Catalog, endpoint: &str, bucket: &str, prefix: &
     let key = lock_key(endpoint, bucket, prefix);
     let (client, connection) = catalog.config.connect(catalog.tls.clone()).await.map_err(failed)?;
     let (end, ended) = watch::channel(false);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the connection of the writer's lock has ended");
-        }
-        // Nobody may be listening any more.
-        let _ = end.send(true);
-    });
+    let decided = Arc::new(Notify::new());
+    tokio::spawn(drive(connection, Arc::clone(&decided), end));
     let row = tokio::time::timeout(ANSWER, client.query_one("SELECT pg_try_advisory_lock($1)", &[&key]))
         .await
         .map_err(|_| CatalogError::new(what, &catalog.place, Cause::NoAnswer))?
         .map_err(failed)?;
     if catalog.column::<bool>(what, &row, 0)? {
-        return Ok(Attempt::Held(WriterLock { _client: client, ended }));
+        // A session of its own is what LISTEN needs, too.
+        client.batch_execute(&format!("LISTEN {DECISION_CHANNEL}")).await.map_err(failed)?;
+        return Ok(Attempt::Held(WriterLock { _client: client, ended, decided }));
     }
     Ok(Attempt::Taken(holder(catalog, what, key).await?))
+}
+
+/// Keeps a connection going to its end, and passes notifications on.
+async fn drive<S, T>(mut connection: Connection<S, T>, decided: Arc<Notify>, end: watch::Sender<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match poll_fn(|context| connection.poll_message(context)).await {
+            Some(Ok(AsyncMessage::Notification(_))) => decided.notify_one(),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the connection of the writer's lock has ended");
+                break;
+            }
+            None => break,
+        }
+    }
+    // Nobody may be listening any more.
+    let _ = end.send(true);
 }
 
 async fn holder(catalog: &Catalog, what: &'static str, key: i64) -> Result<Holder, CatalogError> {

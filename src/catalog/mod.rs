@@ -92,6 +92,20 @@ impl Catalog {
         Ok(version)
     }
 
+    /// Whether it can be written to: a stand-by that only reads is of no use.
+    ///
+    /// # Errors
+    /// If there is no connection, or the server only reads.
+    pub async fn writable(&self) -> Result<(), CatalogError> {
+        let what = "ask PostgreSQL whether it takes writes";
+        let rows = self.query(what, "SELECT current_setting('transaction_read_only')", &[]).await?;
+        let row = self.one(what, rows)?;
+        match self.column::<&str>(what, &row, 0)? {
+            "off" => Ok(()),
+            _ => Err(self.strange(what, "it only reads")),
+        }
+    }
+
     /// A connection out of the pool.
     async fn client(&self, what: &'static str) -> Result<Client, CatalogError> {
         self.pool.get().await.map_err(|error| CatalogError::new(what, &self.place, error.into()))

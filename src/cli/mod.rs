@@ -18,6 +18,7 @@ pub mod demo;
 pub mod migrate;
 pub mod output;
 pub mod progress;
+pub mod run;
 pub mod status;
 pub mod summary;
 pub mod sync;
@@ -56,6 +57,11 @@ Exit status:
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Watches every folder and mirrors each change as it happens, until SIGTERM or SIGINT
+    ///
+    /// A full reconciliation at the start, at intervals (sync.reconcile_every) and whenever events may have been lost is the
+    /// safety net. SIGHUP reads the configuration again.
+    Run,
     /// Mirrors every folder once, then exits
     ///
     /// One reconciliation: what was added or changed is uploaded, what is gone is deleted from the bucket, and the catalog
@@ -190,7 +196,12 @@ impl Cli {
             let _guard = logging::init(&DEMO_LOG, Destination::Command)?;
             return runtime.block_on(demo::run(args));
         }
-        let effective = load(&Sources::capture(self.config, self.set, std::env::vars_os()))?;
+        let sources = Sources::capture(self.config, self.set, std::env::vars_os());
+        let effective = load(&sources)?;
+        if let Command::Run = self.command {
+            let _guard = logging::init(&effective.settings.log, Destination::Service)?;
+            return runtime.block_on(run::run(effective, Box::new(move || load(&sources))));
+        }
         let _guard = logging::init(&command_log(&effective), Destination::Command)?;
         runtime.block_on(dispatch(self.command, effective))
     }
@@ -211,6 +222,8 @@ const DEMO_LOG: LogSettings = LogSettings { method: LogMethod::Stdout, level: Lo
 async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit> {
     match command {
         Command::Config => config::run(&effective).await,
+        // Started before, since it logs elsewhere and reads its configuration again.
+        Command::Run => Ok(Exit::Usage),
         Command::Sync(args) => sync::run(&effective.settings, args).await,
         Command::Status(args) => status::run(&effective.settings, args).await,
         Command::Check(_) => bail!("run `check`: it is not part of this build"),

@@ -112,7 +112,7 @@ pub enum Tls {
 }
 
 /// `[[folder]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FolderSettings {
     /// Unique among the folders of the configuration.
     pub name: String,

@@ -96,6 +96,11 @@ impl Report {
         }
     }
 
+    /// How many outcomes of this kind there were.
+    pub fn count(&self, kind: EventKind) -> u64 {
+        self.named().done.get(kind.as_str()).copied().unwrap_or(0)
+    }
+
     /// A row that became `kept`.
     pub fn done_kept(&self) {
         *self.named().done.entry("kept").or_default() += 1;

@@ -1,0 +1,149 @@
+//! What can be seen of a folder while it runs.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::model::FolderState;
+use crate::sync::feed::Feed;
+use crate::sync::report::Report;
+
+/// A folder's state, its counters and its queue.
+#[derive(Debug)]
+pub struct Live {
+    /// As configured.
+    pub name: String,
+    /// What has been done since the start.
+    pub report: Arc<Report>,
+    /// What is to be done.
+    pub feed: Arc<Feed>,
+    /// Directories with a watch.
+    pub watches: AtomicU64,
+    /// How often events were lost.
+    pub overflows: AtomicU64,
+    /// The kernel refuses more watches.
+    pub out_of_watches: AtomicBool,
+    /// The exclude rules in the folder were changed: it is to be opened anew.
+    pub rules_changed: AtomicBool,
+    /// Deletions that wait for a person.
+    pub held: AtomicU64,
+    /// Paths that could not be synced.
+    pub failed: AtomicU64,
+    now: Mutex<Now>,
+}
+
+/// How a folder stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Now {
+    /// As the catalog has it.
+    pub state: FolderState,
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: SystemTime,
+    /// Another agent holds the writer's lock: who.
+    pub standby: Option<String>,
+    /// The watches were set.
+    pub armed: bool,
+    /// The first reconciliation has begun.
+    pub reconciling: bool,
+    /// When the last one came to its end.
+    pub last_reconciled_at: Option<SystemTime>,
+}
+
+impl Live {
+    /// Of a folder that has just been configured.
+    pub fn new(name: &str, feed: Arc<Feed>) -> Self {
+        Self {
+            name: name.to_owned(),
+            report: Arc::default(),
+            feed,
+            watches: AtomicU64::new(0),
+            overflows: AtomicU64::new(0),
+            out_of_watches: AtomicBool::new(false),
+            rules_changed: AtomicBool::new(false),
+            held: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            now: Mutex::new(Now {
+                state: FolderState::Starting,
+                reason: None,
+                since: SystemTime::now(),
+                standby: None,
+                armed: false,
+                reconciling: false,
+                last_reconciled_at: None,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        // Every change is a single assignment.
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it stands.
+    pub fn now(&self) -> Now {
+        self.lock().clone()
+    }
+
+    /// Says how it stands; answers whether that is news.
+    pub fn set(&self, state: FolderState, reason: Option<String>) -> bool {
+        let mut now = self.lock();
+        if now.state == state && now.reason == reason {
+            return false;
+        }
+        (now.state, now.reason, now.since) = (state, reason, SystemTime::now());
+        true
+    }
+
+    /// Says who holds the writer's lock instead of us.
+    pub fn set_standby(&self, holder: Option<String>) {
+        self.lock().standby = holder;
+    }
+
+    /// Says whether its watches are set.
+    pub fn set_armed(&self, armed: bool) {
+        self.lock().armed = armed;
+    }
+
+    /// Says that a reconciliation has begun.
+    pub fn begin_reconciliation(&self) {
+        self.lock().reconciling = true;
+    }
+
+    /// Says that a reconciliation has come to its end.
+    pub fn end_reconciliation(&self) {
+        self.lock().last_reconciled_at = Some(SystemTime::now());
+    }
+
+    /// Whether the service counts as ready for this folder: its watches are set and its first reconciliation has begun, or
+    /// it stands by, or it is plainly in trouble, which is no reason to keep the others waiting.
+    pub fn is_ready(&self) -> bool {
+        let now = self.lock();
+        let settled = matches!(now.state, FolderState::Suspended | FolderState::Degraded);
+        settled || (now.armed && (now.reconciling || now.standby.is_some()))
+    }
+
+    /// As JSON, for `/status`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let (now, summary) = (self.now(), self.report.summary());
+        let time = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
+        serde_json::json!({
+            "folder": self.name,
+            "state": now.state.as_str(),
+            "reason": now.reason,
+            "since": time(now.since),
+            "standby": now.standby,
+            "watches": self.watches.load(Ordering::Relaxed),
+            "watch_overflows": self.overflows.load(Ordering::Relaxed),
+            "queue_depth": self.feed.depth(),
+            "oldest_pending_seconds": self.feed.oldest_pending().as_secs_f64(),
+            "held_deletes": self.held.load(Ordering::Relaxed),
+            "failed": self.failed.load(Ordering::Relaxed),
+            "done": summary.done,
+            "bytes_sent": summary.bytes_sent,
+            "drift": summary.drift,
+            "last_reconciled_at": now.last_reconciled_at.map(time),
+        })
+    }
+}

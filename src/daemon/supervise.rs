@@ -1,0 +1,166 @@
+//! A folder's life in the daemon: look, watch, wait for the writer's lock, be active, and again from the start whenever the
+//! folder goes or the lock is lost.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::lock::{self, Attempt, WriterLock};
+use crate::config::settings::SyncSettings;
+use crate::daemon::active::{self, Activity, Wishes};
+use crate::daemon::events::Events;
+use crate::daemon::live::Live;
+use crate::local::identity;
+use crate::local::look::{Root, RootError};
+use crate::local::walk::{Visitor, walk};
+use crate::local::watch::Watch;
+use crate::model::{FolderState, Identity};
+use crate::sync::act::chain;
+use crate::sync::error::SyncError;
+use crate::sync::pass::Worlds;
+use crate::sync::pipeline::blocking;
+
+/// How often a folder that is not there is looked for, and a lock that another agent holds is tried.
+const LOOK: Duration = Duration::from_secs(1);
+/// A file system that tells of nothing is gone through this often.
+const POLL: Duration = Duration::from_secs(60);
+
+/// A folder under supervision.
+pub struct Supervised {
+    /// Bucket, catalog and bounds.
+    pub worlds: Worlds,
+    /// `[sync]`.
+    pub sync: SyncSettings,
+    /// What is seen of it.
+    pub live: Arc<Live>,
+    /// Reconciliations that are wanted.
+    pub wishes: Arc<Wishes>,
+}
+
+/// Lives until `cancel`. Trouble of the folder, the bucket or the catalog is a state, never an end.
+pub async fn supervise(folder: Supervised, cancel: CancellationToken) {
+    let name = folder.worlds.folder.name.clone();
+    while !cancel.is_cancelled() {
+        match life(&folder, &cancel).await {
+            Ok(()) => {}
+            Err(error) => {
+                let (state, reason) = match &error {
+                    SyncError::Root { .. } => (FolderState::Suspended, chain(&error)),
+                    _ => (FolderState::Degraded, chain(&error)),
+                };
+                if folder.live.set(state, Some(reason.clone())) {
+                    tracing::error!(folder = %name, "the folder `{name}` is {}: failed to {reason}", state.as_str());
+                }
+                suspend(&folder, state, &reason).await;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = cancel.cancelled() => {}
+        }
+    }
+}
+
+/// Lets the catalog know, if it can be reached.
+async fn suspend(folder: &Supervised, state: FolderState, reason: &str) {
+    let worlds = &folder.worlds;
+    let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
+    let known = crate::catalog::folder::find(&worlds.catalog, &worlds.endpoint, bucket, prefix).await;
+    if let Ok(Some(record)) = known {
+        // Whoever holds the lock is the one to say how the folder stands.
+        let _ = crate::catalog::folder::set_state(&worlds.catalog, record.id, state, Some(reason)).await;
+    }
+}
+
+async fn life(folder: &Supervised, cancel: &CancellationToken) -> Result<(), SyncError> {
+    let (root, seen) = open(folder).await?;
+    let armed = arm(folder, &root).await?;
+    folder.live.set_armed(true);
+    let Some(lock) = stand_by(folder, cancel).await? else { return Ok(()) };
+    folder.live.set_standby(None);
+    // A folder that was away counts as starting until its state is known.
+    folder.live.set(FolderState::Starting, None);
+    let polls = root.is_remote().then_some(POLL);
+    let activity = Activity {
+        worlds: folder.worlds.clone(),
+        sync: folder.sync.clone(),
+        root,
+        seen,
+        watch: armed,
+        polls,
+        live: Arc::clone(&folder.live),
+        wishes: Arc::clone(&folder.wishes),
+    };
+    let ended = active::run(activity, lock, cancel.clone()).await;
+    folder.live.set_armed(false);
+    ended
+}
+
+async fn open(folder: &Supervised) -> Result<(Arc<Root>, Identity), SyncError> {
+    let settings = folder.worlds.folder.clone();
+    let name = settings.name.clone();
+    let opened = blocking("open", move || {
+        let root = Root::open(&settings)?;
+        let seen = identity::read(&settings.path)
+            .map_err(|source| RootError::Open { path: settings.path.clone(), source })?;
+        Ok((Arc::new(root), seen))
+    });
+    opened.await?.map_err(|source| SyncError::Root { folder: name, source })
+}
+
+/// Sets a watch on every directory, so that nothing that happens from here on is missed.
+async fn arm(folder: &Supervised, root: &Arc<Root>) -> Result<Arc<Watch>, SyncError> {
+    let events = Arc::new(Events {
+        root: root.path().to_owned(),
+        rules: Arc::clone(root),
+        live: Arc::clone(&folder.live),
+        wishes: Arc::clone(&folder.wishes),
+    });
+    folder.live.out_of_watches.store(false, std::sync::atomic::Ordering::Relaxed);
+    let path = root.path().to_owned();
+    let failed = |source| SyncError::Walk { path: path.clone(), source };
+    let watch = Watch::new(folder.sync.debounce, folder.sync.max_delay, events);
+    let watch = Arc::new(watch.map_err(|error| failed(std::io::Error::other(error)))?);
+    if root.is_remote() {
+        tracing::warn!(
+            folder = %folder.worlds.folder.name,
+            "the folder {} is on a file system that tells of no changes by others; it is gone through each {} s instead",
+            path.display(),
+            POLL.as_secs()
+        );
+        return Ok(watch);
+    }
+    let (root, armed) = (Arc::clone(root), Arc::clone(&watch));
+    let walked = blocking("arm", move || {
+        let mut on_directory = |directory: &Path| armed.directory(directory);
+        let mut sink = |_| std::ops::ControlFlow::Continue(());
+        walk(&root, None, Visitor { on_directory: &mut on_directory, sink: &mut sink })
+    });
+    walked.await?.map_err(failed)?;
+    Ok(watch)
+}
+
+/// Waits for the writer's lock. None when the program is stopping.
+async fn stand_by(folder: &Supervised, cancel: &CancellationToken) -> Result<Option<WriterLock>, SyncError> {
+    let worlds = &folder.worlds;
+    loop {
+        let prefix = worlds.folder.prefix.as_str();
+        match lock::try_lock(&worlds.catalog, &worlds.endpoint, worlds.bucket.name(), prefix).await? {
+            Attempt::Held(lock) => return Ok(Some(lock)),
+            Attempt::Taken(holder) => {
+                let holder = holder.to_string();
+                if folder.live.now().standby.is_none() {
+                    tracing::warn!(folder = %worlds.folder.name, "standing by: {holder} writes to this bucket and prefix");
+                }
+                folder.live.set(FolderState::Starting, Some("standing by".to_owned()));
+                folder.live.set_standby(Some(holder));
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = cancel.cancelled() => return Ok(None),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The monitor: `/healthz`, `/readyz` and `/status` over HTTP, for probes and people. It only reads, and listens on loopback
+//! unless configured otherwise.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::live::Live;
+
+/// A client that sends its request more slowly is cut off.
+const HEADERS: Duration = Duration::from_secs(10);
+
+/// The folders that run, as they are now.
+pub type Folders = Arc<Mutex<Vec<Arc<Live>>>>;
+
+/// The address could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address} for the monitor: choose another monitor.listen")]
+pub struct ListenError {
+    /// As configured.
+    pub address: SocketAddr,
+    /// Why.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// If it is in use, or not of this machine.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
+}
+
+/// Answers until `cancel`.
+pub async fn serve(listener: TcpListener, folders: Folders, cancel: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = cancel.cancelled() => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, most likely: give others the time to close theirs.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (folders, cancel) = (Arc::clone(&folders), cancel.clone());
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let answer = answer(&request, &folders);
+                async { Ok::<_, Infallible>(answer) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                // Whatever went wrong is the client's to notice.
+                _ = connection => {}
+                () = cancel.cancelled() => {}
+            }
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, folders: &Folders) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
+    }
+    let folders = folders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match request.uri().path() {
+        "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" => readiness(&folders),
+        "/status" => {
+            let folders: Vec<_> = folders.iter().map(|live| live.to_json()).collect();
+            let body = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "folders": folders });
+            respond(StatusCode::OK, "application/json", format!("{body}\n"))
+        }
+        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /status\n".to_owned()),
+    }
+}
+
+fn readiness(folders: &[Arc<Live>]) -> Response<Full<Bytes>> {
+    let ready = folders.iter().all(|live| live.is_ready());
+    let mut body = String::new();
+    for live in folders {
+        let now = live.now();
+        let what = match &now.standby {
+            Some(_) => "stand-by".to_owned(),
+            None => now.state.as_str().to_owned(),
+        };
+        body.push_str(&format!("{}: {what}\n", crate::model::Printable(&live.name)));
+    }
+    text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    respond(status, "text/plain; charset=utf-8", body)
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
