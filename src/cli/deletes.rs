@@ -40,7 +40,13 @@ pub async fn run(settings: &Settings, command: DeletesCommand) -> anyhow::Result
     }
 }
 
-async fn decide(catalog: &Catalog, id: FolderId, name: &str, sub: Option<&str>, decision: Decision) -> anyhow::Result<Exit> {
+async fn decide(
+    catalog: &Catalog,
+    id: FolderId,
+    name: &str,
+    sub: Option<&str>,
+    decision: Decision,
+) -> anyhow::Result<Exit> {
     let by = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "unknown".to_owned());
     let count = deletes::decide(catalog, id, sub, decision, &by).await?;
     let name = Printable(name);
@@ -75,7 +81,8 @@ async fn list(settings: &Settings, catalog: &Catalog, json: bool, only: Option<&
     };
     let mut total = 0;
     for folder in folders {
-        let Some(record) = folder::find(catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix).await? else {
+        let Some(record) = folder::find(catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix).await?
+        else {
             continue;
         };
         let mut after: Option<String> = None;

@@ -63,11 +63,8 @@ async fn stopped() -> std::io::Result<()> {
 
 /// The defaults, for this folder and these servers. Nothing of the caller's environment takes part.
 fn settings(home: &Path, folder: &Path, cluster: &Cluster, s3: &EmbeddedS3) -> anyhow::Result<Settings> {
-    let environment: [(&str, OsString); 3] = [
-        ("SYNC_PATH", folder.into()),
-        ("AWS_BUCKET_NAME", NAME.into()),
-        ("AGENT_PORTAIL__AGENT__NAME", "demo".into()),
-    ];
+    let environment: [(&str, OsString); 3] =
+        [("SYNC_PATH", folder.into()), ("AWS_BUCKET_NAME", NAME.into()), ("AGENT_PORTAIL__AGENT__NAME", "demo".into())];
     let environment = environment.into_iter().map(|(name, value)| (OsString::from(name), value));
     let mut sources = Sources::capture(None, Vec::new(), environment);
     // A file that is not there is fine when nobody has named it; this one is not, and the machine's own does not take part.

@@ -22,7 +22,9 @@ pub async fn run(settings: &Settings, args: StatusArgs) -> anyhow::Result<Exit> 
             folder::overview(&catalog, Some(&settings.agent.name)).await?
         }
         schema::SchemaState::Newer { found, known } => {
-            anyhow::bail!("the catalog's schema has version {found}, and this program knows {known}; upgrade agent-portail")
+            anyhow::bail!(
+                "the catalog's schema has version {found}, and this program knows {known}; upgrade agent-portail"
+            )
         }
     };
     let never: Vec<&FolderSettings> = settings

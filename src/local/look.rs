@@ -233,10 +233,14 @@ impl Root {
                 flags
             };
             match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-                Ok(fd) if flags.contains(path_only()) && is_symlink(stat::of_open(&fd)?.kind) => return Err(Errno::LOOP),
+                Ok(fd) if flags.contains(path_only()) && is_symlink(stat::of_open(&fd)?.kind) => {
+                    return Err(Errno::LOOP);
+                }
                 Ok(fd) => above = Some(fd),
                 // A link in the place of a directory answers ENOTDIR, and must not pass for absent.
-                Err(Errno::NOTDIR) if is_symlink(stat::of_entry(parent, name.as_bytes())?.kind) => return Err(Errno::LOOP),
+                Err(Errno::NOTDIR) if is_symlink(stat::of_entry(parent, name.as_bytes())?.kind) => {
+                    return Err(Errno::LOOP);
+                }
                 Err(errno) => return Err(errno),
             }
         }
@@ -278,9 +282,9 @@ impl Root {
             let encoded = encode_name(name.as_bytes());
             if crate::model::may_collide(encoded.as_bytes())
                 && let Ok(entries) = std::fs::read_dir(&directory)
-                && entries.flatten().any(|other| {
-                    other.file_name() != name && encode_name(other.file_name().as_bytes()) == encoded
-                })
+                && entries
+                    .flatten()
+                    .any(|other| other.file_name() != name && encode_name(other.file_name().as_bytes()) == encoded)
             {
                 return Some(collision_message(&encoded));
             }

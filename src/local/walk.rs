@@ -106,7 +106,8 @@ impl Level {
 /// A directory or file that can't be seen is an entry of its own, never an error of the walk; only the root itself must be
 /// readable.
 pub fn walk(root: &Root, sink: &mut dyn FnMut(Walked) -> ControlFlow<()>) -> io::Result<WalkCounts> {
-    let mut walk = Walk { root, encoded: String::new(), raw: Vec::new(), levels: Vec::new(), counts: WalkCounts::default() };
+    let mut walk =
+        Walk { root, encoded: String::new(), raw: Vec::new(), levels: Vec::new(), counts: WalkCounts::default() };
     let again = rustix::fs::openat(root.fd(), c".", directory_flags(), Mode::empty())?;
     walk.enter(again, Some(root.path().to_owned()))?;
     while let Some(level) = walk.levels.last_mut() {
@@ -179,7 +180,10 @@ impl Walk<'_> {
             },
             Kind::Directory => {
                 let canonical = level.canonical.as_ref().map(|above| above.join(OsStr::from_bytes(level.raw(name))));
-                self.descend(rustix::fs::openat(&level.fd, level.raw(name), directory_flags(), Mode::empty()), canonical)
+                self.descend(
+                    rustix::fs::openat(&level.fd, level.raw(name), directory_flags(), Mode::empty()),
+                    canonical,
+                )
             }
             Kind::LinkToDirectory => match self.root.resolve(Path::new(OsStr::from_bytes(&self.raw))) {
                 Resolved::Inside(target) => {
@@ -281,7 +285,11 @@ impl Walk<'_> {
         self.raw.extend_from_slice(raw);
         let path = Path::new(OsStr::from_bytes(&self.raw));
         let found = if excludes.excludes_entry(path, is_directory) {
-            if is_directory { Kind::SkippedDirectory(SkipReason::Excluded) } else { Kind::Skipped(SkipReason::Excluded) }
+            if is_directory {
+                Kind::SkippedDirectory(SkipReason::Excluded)
+            } else {
+                Kind::Skipped(SkipReason::Excluded)
+            }
         } else if follow && kind == FileType::Symlink {
             self.kind_of_link(level, path)
         } else {

@@ -58,7 +58,8 @@ pub async fn settle(
         Ok(_) => return Ok(postponed("the folder was replaced by another one during the pass")),
         Err(error) => return Ok(postponed(&format!("the folder could not be looked at after the pass: {error}"))),
     }
-    let verdict = plan::judge_identity(check.known.as_ref(), &check.seen, found.is_complete(), found.matched, found.rows);
+    let verdict =
+        plan::judge_identity(check.known.as_ref(), &check.seen, found.is_complete(), found.matched, found.rows);
     if verdict == IdentityVerdict::Take {
         catalog::folder::take_identity(&pipeline.catalog, id, &check.seen).await?;
         if check.known.is_some() {
@@ -90,7 +91,10 @@ pub async fn settle(
     } else if found.files == 0 {
         Some("the folder has no file at all; is it mounted?".to_owned())
     } else if plan::exceeds_threshold(judged, rows_synced, limit.0, limit.1) {
-        Some(format!("{judged} deletions of {rows_synced} files exceed max_delete = {}% and max_delete_count = {}", limit.0, limit.1))
+        Some(format!(
+            "{judged} deletions of {rows_synced} files exceed max_delete = {}% and max_delete_count = {}",
+            limit.0, limit.1
+        ))
     } else {
         None
     };

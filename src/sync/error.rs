@@ -78,7 +78,9 @@ pub enum PathError {
     #[error("read the file")]
     Read(#[source] ReadError),
     /// S3 would refuse it.
-    #[error("name its object: the key has {length} bytes, and S3 allows {MAX_KEY_BYTES}; shorten the path or the prefix")]
+    #[error(
+        "name its object: the key has {length} bytes, and S3 allows {MAX_KEY_BYTES}; shorten the path or the prefix"
+    )]
     KeyTooLong {
         /// In bytes.
         length: usize,

@@ -66,7 +66,8 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>) -> Result<Found, SyncError> {
     while !pipeline.cancel.is_cancelled() {
         let excludes = pipeline.root.excludes();
         let object_path = object.as_ref().map(|(path, _)| path.as_str());
-        let step = pass.merge.step(entry.as_ref(), row.as_ref().map(|row| &row.path), object_path, |p| excludes.excludes(p));
+        let step =
+            pass.merge.step(entry.as_ref(), row.as_ref().map(|row| &row.path), object_path, |p| excludes.excludes(p));
         let Some(step) = step else {
             pass.found.ended = true;
             break;
@@ -82,8 +83,7 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>) -> Result<Found, SyncError> {
     let found = pass.found;
     if found.ended {
         let walked = walking.await.map_err(|_| SyncError::Task { task: "walk" })?;
-        let counts =
-            walked.map_err(|source| SyncError::Walk { path: pipeline.root.path().to_owned(), source })?;
+        let counts = walked.map_err(|source| SyncError::Walk { path: pipeline.root.path().to_owned(), source })?;
         pipeline.report.empty_directories(counts.empty_directories);
     }
     Ok(found)
@@ -116,9 +116,11 @@ impl Merging<'_> {
         self.found.rows += u64::from(seen.row.is_some());
         if let Local::Present(meta) = &local {
             self.found.files += 1;
-            let same = seen.row.as_ref().and_then(|row| row.fingerprint).is_some_and(|row| {
-                row.size == meta.fingerprint.size && row.mtime == meta.fingerprint.mtime
-            });
+            let same = seen
+                .row
+                .as_ref()
+                .and_then(|row| row.fingerprint)
+                .is_some_and(|row| row.size == meta.fingerprint.size && row.mtime == meta.fingerprint.mtime);
             self.found.matched += u64::from(same);
         }
         let is_entry = seen.entry.is_some();
@@ -160,7 +162,13 @@ impl Merging<'_> {
         }
     }
 
-    async fn decide(&mut self, path: RelPath, row: Option<&Row>, local: &Local, remote: Remote) -> Result<(), SyncError> {
+    async fn decide(
+        &mut self,
+        path: RelPath,
+        row: Option<&Row>,
+        local: &Local,
+        remote: Remote,
+    ) -> Result<(), SyncError> {
         match plan::decide(local, row, &remote, self.pipeline.folder.delete) {
             Decision::Nothing => {}
             Decision::Foreign => self.pipeline.report.foreign(&path),

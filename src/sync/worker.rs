@@ -244,7 +244,8 @@ async fn is_composite(
         let (file, size) = (Arc::clone(&source.file), source.content.meta.fingerprint.size);
         let cancel = pipeline.cancel.clone();
         let digest =
-            blocking("hash parts", move || hash::composite_md5(&file, size, part_size, &|_| !cancel.is_cancelled())).await?;
+            blocking("hash parts", move || hash::composite_md5(&file, size, part_size, &|_| !cancel.is_cancelled()))
+                .await?;
         match digest {
             Ok(digest) if digest.to_hex().eq_ignore_ascii_case(hex) => return Ok(true),
             Ok(_) => {}
