@@ -72,9 +72,13 @@ pub(crate) enum Resolved {
 impl Root {
     /// Opens the folder and reads its rules.
     pub fn open(folder: &FolderSettings) -> Result<Self, RootError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => RootError::Missing { path: folder.path.clone() },
-            _ => RootError::Open { path: folder.path.clone(), source },
+        let failed = |source: io::Error| {
+            let path = folder.path.clone();
+            if source.kind() == io::ErrorKind::NotFound {
+                RootError::Missing { path }
+            } else {
+                RootError::Open { path, source }
+            }
         };
         let path = folder.path.canonicalize().map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -261,10 +265,8 @@ impl Root {
                 },
                 Ok(_) => {}
                 Err(error) => {
-                    return match error.kind() {
-                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Resolved::Absent,
-                        _ => Resolved::Unknown(error),
-                    };
+                    let is_gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+                    return if is_gone { Resolved::Absent } else { Resolved::Unknown(error) };
                 }
             }
         }

@@ -266,13 +266,14 @@ impl Walk<'_> {
     }
 
     fn kind_of(&mut self, level: &Level, raw: &[u8], kind: FileType) -> Kind {
-        let kind = match kind {
+        let kind = if kind == FileType::Unknown {
             // Some file systems don't tell in the directory.
-            FileType::Unknown => match stat::of_entry(&level.fd, raw) {
+            match stat::of_entry(&level.fd, raw) {
                 Ok(seen) => seen.kind,
                 Err(errno) => return Kind::Unseen(errno),
-            },
-            known => known,
+            }
+        } else {
+            kind
         };
         let is_directory = kind == FileType::Directory;
         let excludes = self.root.excludes();

@@ -19,7 +19,7 @@ pub enum SyncError {
         /// Its name.
         folder: String,
         /// Why.
-        source: RootError,
+        source: Box<RootError>,
     },
     /// The root could not be listed.
     #[error("list the folder {}", path.display())]
@@ -100,11 +100,9 @@ impl PathError {
             // The next pass looks again.
             Self::Unseen(_) | Self::KeyTooLong { .. } => Retry::Never,
             Self::Read(ReadError::Changed) => Retry::Later,
-            Self::Read(ReadError::Io(error)) => match error.kind() {
-                io::ErrorKind::PermissionDenied => Retry::Never,
-                // Transient on a network file system, and cheap to try again on any other.
-                _ => Retry::Later,
-            },
+            Self::Read(ReadError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => Retry::Never,
+            // Transient on a network file system, and cheap to try again on any other.
+            Self::Read(ReadError::Io(_)) => Retry::Later,
             Self::Read(ReadError::Cancelled) => Retry::Later,
             Self::Remote(error) => error.retry(),
             Self::Row(error) => error.retry(),

@@ -166,7 +166,7 @@ async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::
             identity::read(&folder.path).map_err(|source| RootError::Open { path: folder.path.clone(), source })?;
         Ok((Arc::new(root), seen))
     });
-    opened.await?.map_err(|source| SyncError::Root { folder: name, source })
+    opened.await?.map_err(|source| SyncError::Root { folder: name, source: Box::new(source) })
 }
 
 fn pipeline(
