@@ -26,8 +26,8 @@ const PASS_QUEUE: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store can't be used.
-    #[error("connect to S3")]
-    Remote(#[source] RemoteError),
+    #[error(transparent)]
+    Remote(RemoteError),
     /// The catalog can't be used.
     #[error("open the catalog")]
     Catalog(#[source] CatalogError),

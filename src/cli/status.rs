@@ -23,7 +23,7 @@ pub async fn run(settings: &Settings, args: StatusArgs) -> anyhow::Result<Exit> 
         }
         schema::SchemaState::Newer { found, known } => {
             anyhow::bail!(
-                "the catalog's schema has version {found}, and this program knows {known}; upgrade agent-portail"
+                "read the catalog: its schema has version {found}, and this program knows {known}; upgrade agent-portail"
             )
         }
     };
