@@ -26,13 +26,15 @@ const PASS_QUEUE: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store can't be used.
-    #[error("connect to S3")]
-    Remote(#[source] RemoteError),
+    #[error(transparent)]
+    Remote(RemoteError),
     /// The catalog can't be used.
     #[error("open the catalog")]
     Catalog(#[source] CatalogError),
     /// A dry run changes nothing, so it can't bring the schema up to date either.
-    #[error("read the catalog: its schema has version {found}, and this program needs {needed}; run `agent-portail migrate`")]
+    #[error(
+        "read the catalog: its schema has version {found}, and this program needs {needed}; run `agent-portail migrate`"
+    )]
     SchemaOlder {
         /// In the database.
         found: u32,

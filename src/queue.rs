@@ -199,7 +199,8 @@ impl Queue {
                     entry.scope = widest(entry.scope, scope);
                 }
                 State::Running { dirty } => {
-                    let (scope, since) = dirty.take().map_or((scope, now), |(_, old, since)| (widest(old, scope), since));
+                    let (scope, since) =
+                        dirty.take().map_or((scope, now), |(_, old, since)| (widest(old, scope), since));
                     *dirty = Some((Hint::EVENT, scope, since));
                 }
                 State::Waiting { until } => {
@@ -389,7 +390,8 @@ impl Queue {
     fn warm(&mut self, path: &Arc<RelPath>, now: Instant) {
         if self.heat.len() >= REMEMBERED {
             let (quiet, most) = (self.pace.quiet, self.pace.max_delay);
-            self.heat.retain(|_, heat| now.saturating_duration_since(heat.settled) <= (heat.quiet * 2 + quiet).min(most));
+            self.heat
+                .retain(|_, heat| now.saturating_duration_since(heat.settled) <= (heat.quiet * 2 + quiet).min(most));
             if self.heat.len() >= REMEMBERED {
                 self.heat.clear();
             }

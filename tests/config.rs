@@ -645,6 +645,10 @@ fn an_invalid_configuration_exits_78_and_prints_every_problem() {
     let output = run(&["-c", "/does/not/exist", "config"], &[]);
     assert_eq!(output.status.code(), Some(78));
     assert!(stderr(&output).contains("/does/not/exist"));
+    let empty = World::new().file("");
+    let output = run(&["-c", empty.sources.config.path().to_str().unwrap(), "sync"], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("[[folder]]") && stderr(&output).contains("SYNC_PATH"));
 }
 
 #[test]

@@ -10,8 +10,9 @@ use crate::model::{Printable, Retry};
 pub struct CatalogError {
     what: &'static str,
     place: String,
+    /// Boxed: the answer of every call to the catalog carries the room for it.
     #[source]
-    cause: Cause,
+    cause: Box<Cause>,
 }
 
 /// Why.
@@ -64,7 +65,9 @@ pub enum Cause {
         known: u32,
     },
     /// Two agents would write below each other.
-    #[error("its prefix `{prefix}` and the prefix `{other}` of `{folder}` (agent {agent}) overlap: choose prefixes of which none begins the other")]
+    #[error(
+        "its prefix `{prefix}` and the prefix `{other}` of `{folder}` (agent {agent}) overlap: choose prefixes of which none begins the other"
+    )]
     Overlap {
         /// Wanted.
         prefix: String,
@@ -108,7 +111,7 @@ impl std::fmt::Display for Described<'_> {
 
 impl CatalogError {
     pub(super) fn new(what: &'static str, place: &str, cause: Cause) -> Self {
-        Self { what, place: Printable(place).to_string(), cause }
+        Self { what, place: Printable(place).to_string(), cause: Box::new(cause) }
     }
 
     /// Why.
@@ -118,7 +121,7 @@ impl CatalogError {
 
     /// What to do about it.
     pub fn retry(&self) -> Retry {
-        match &self.cause {
+        match &*self.cause {
             Cause::Pool(_)
             | Cause::Connection(_)
             | Cause::NoAnswer
@@ -141,7 +144,7 @@ impl CatalogError {
 
     /// Whether it is this row's own fault, so that the rest of its batch can go in without it.
     pub(super) fn is_of_the_row(&self) -> bool {
-        match &self.cause {
+        match &*self.cause {
             Cause::Refused(error) => error.code().is_some_and(|code| retry_of(code) == Retry::Never),
             Cause::Nul(_) => true,
             Cause::Pool(_)
@@ -184,7 +187,9 @@ impl From<deadpool_postgres::PoolError> for Cause {
         use deadpool_postgres::PoolError;
         match error {
             PoolError::Backend(error) => error.into(),
-            PoolError::Timeout(step) => Self::Pool(format!("no connection in {} s ({step:?})", super::CONNECT.as_secs())),
+            PoolError::Timeout(step) => {
+                Self::Pool(format!("no connection in {} s ({step:?})", super::CONNECT.as_secs()))
+            }
             PoolError::Closed => Self::Pool("the pool is closed".to_owned()),
             PoolError::NoRuntimeSpecified => Self::Pool("the pool has no runtime".to_owned()),
             PoolError::PostCreateHook(error) => Self::Pool(error.to_string()),
@@ -194,14 +199,25 @@ impl From<deadpool_postgres::PoolError> for Cause {
 
 impl Cause {
     fn remedy(&self) -> &'static str {
-        let Self::Refused(error) = self else {
-            return match self {
-                Self::Connection(_) => ": check that PostgreSQL runs there and that [database] is right",
-                _ => "",
-            };
+        let refused = match self {
+            Self::Refused(error) => error,
+            Self::Connection(_) => return ": check that PostgreSQL runs there and that [database] is right",
+            Self::Pool(_)
+            | Self::NoAnswer
+            | Self::TooOld { .. }
+            | Self::CaFile { .. }
+            | Self::Nul(_)
+            | Self::Strange(_)
+            | Self::Migration(_)
+            | Self::MigrationLock(_)
+            | Self::Newer { .. }
+            | Self::Overlap { .. }
+            | Self::Twice(_) => return "",
         };
-        match error.code() {
-            Some(code) if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+        match refused.code() {
+            Some(code)
+                if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+            {
                 ": check database.user and its password, and pg_hba.conf"
             }
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME => ": create the database, or correct database.name",

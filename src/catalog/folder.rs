@@ -56,6 +56,8 @@ pub struct FolderOverview {
     pub name: String,
     /// Its path there.
     pub path: String,
+    /// `aws`, or the URL of a compatible store.
+    pub endpoint: String,
     /// Where it is mirrored to.
     pub bucket: String,
     /// Before each key.
@@ -260,7 +262,7 @@ pub async fn overview(catalog: &Catalog, agent: Option<&str>) -> Result<Vec<Fold
     let what = "read the folders";
     let sql = "SELECT f.id, f.agent, f.name, f.path, f.bucket, f.prefix, f.state, f.state_reason, f.state_since,
              f.last_reconciled_at, n.files, n.bytes, n.failed, n.deleting, n.kept,
-             (SELECT count(*) FROM portail.held_delete h WHERE h.folder_id = f.id AND h.decision IS NULL)
+             (SELECT count(*) FROM portail.held_delete h WHERE h.folder_id = f.id AND h.decision IS NULL), f.endpoint
          FROM portail.folder f CROSS JOIN LATERAL (
              SELECT count(*) FILTER (WHERE etag IS NOT NULL) AS files,
                     coalesce(sum(size) FILTER (WHERE etag IS NOT NULL), 0)::bigint AS bytes,
@@ -299,5 +301,6 @@ fn to_overview(catalog: &Catalog, what: &'static str, row: &SqlRow) -> Result<Fo
         deleting: count(13)?,
         kept: count(14)?,
         held: count(15)?,
+        endpoint: get!(16),
     })
 }

@@ -20,10 +20,17 @@ const PAGE: i64 = 1000;
 /// If the catalog can't be used, or the folder is not known.
 pub async fn run(settings: &Settings, command: DeletesCommand) -> anyhow::Result<Exit> {
     let catalog = Catalog::open(&settings.database, &application_name(&settings.agent.name))?;
-    if let schema::SchemaState::Missing = schema::state(&catalog).await? {
-        bail!("the catalog is empty: nothing was synced yet");
-    }
+    let is_empty = schema::state(&catalog).await? == schema::SchemaState::Missing;
     match command {
+        DeletesCommand::List { json, .. } if is_empty => {
+            if !json {
+                output::print(format_args!("no deletion is held\n"))?;
+            }
+            Ok(Exit::Done)
+        }
+        DeletesCommand::Approve { .. } | DeletesCommand::Reject { .. } if is_empty => {
+            bail!("decide on deletions: the catalog is empty, nothing was synced yet")
+        }
         DeletesCommand::List { json, folder } => list(settings, &catalog, json, folder.as_deref()).await,
         DeletesCommand::Approve { folder, path: _, identity: true } => {
             let id = find(settings, &catalog, &folder).await?;
@@ -40,7 +47,13 @@ pub async fn run(settings: &Settings, command: DeletesCommand) -> anyhow::Result
     }
 }
 
-async fn decide(catalog: &Catalog, id: FolderId, name: &str, sub: Option<&str>, decision: Decision) -> anyhow::Result<Exit> {
+async fn decide(
+    catalog: &Catalog,
+    id: FolderId,
+    name: &str,
+    sub: Option<&str>,
+    decision: Decision,
+) -> anyhow::Result<Exit> {
     let by = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "unknown".to_owned());
     let count = deletes::decide(catalog, id, sub, decision, &by).await?;
     let name = Printable(name);
@@ -75,7 +88,8 @@ async fn list(settings: &Settings, catalog: &Catalog, json: bool, only: Option<&
     };
     let mut total = 0;
     for folder in folders {
-        let Some(record) = folder::find(catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix).await? else {
+        let Some(record) = folder::find(catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix).await?
+        else {
             continue;
         };
         let mut after: Option<String> = None;
@@ -123,7 +137,7 @@ fn configured<'s>(settings: &'s Settings, name: &str) -> anyhow::Result<&'s Fold
         .folders
         .iter()
         .find(|folder| folder.name == name)
-        .with_context(|| format!("no folder is called `{}` in the configuration", Printable(name)))
+        .with_context(|| format!("find the folder `{}` in the configuration", Printable(name)))
 }
 
 async fn find(settings: &Settings, catalog: &Catalog, name: &str) -> anyhow::Result<FolderId> {
@@ -131,5 +145,5 @@ async fn find(settings: &Settings, catalog: &Catalog, name: &str) -> anyhow::Res
     folder::find(catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix)
         .await?
         .map(|record| record.id)
-        .with_context(|| format!("the folder `{}` was never synced", Printable(name)))
+        .with_context(|| format!("find the folder `{}` in the catalog: it was never synced", Printable(name)))
 }

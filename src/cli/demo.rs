@@ -42,8 +42,9 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     output::print(format_args!("Syncing {}…\n\n", folder.display()))?;
     let pass = SyncArgs { dry_run: false, json: false, folders: Vec::new(), wait: false };
     let exit = sync::run(&settings, pass).await?;
-    output::print(format_args!("{}", tour(&folder, &cluster, &s3)))?;
+    output::print(format_args!("{}", rows(&cluster)))?;
     if !args.once && exit != Exit::Interrupted {
+        output::print(format_args!("{}", tour(&folder, &cluster, &s3)))?;
         output::print(format_args!("\nPress Ctrl-C to stop; everything but your folder is removed then.\n"))?;
         stopped().await.context("wait for Ctrl-C")?;
     }
@@ -63,11 +64,8 @@ async fn stopped() -> std::io::Result<()> {
 
 /// The defaults, for this folder and these servers. Nothing of the caller's environment takes part.
 fn settings(home: &Path, folder: &Path, cluster: &Cluster, s3: &EmbeddedS3) -> anyhow::Result<Settings> {
-    let environment: [(&str, OsString); 3] = [
-        ("SYNC_PATH", folder.into()),
-        ("AWS_BUCKET_NAME", NAME.into()),
-        ("AGENT_PORTAIL__AGENT__NAME", "demo".into()),
-    ];
+    let environment: [(&str, OsString); 3] =
+        [("SYNC_PATH", folder.into()), ("AWS_BUCKET_NAME", NAME.into()), ("AGENT_PORTAIL__AGENT__NAME", "demo".into())];
     let environment = environment.into_iter().map(|(name, value)| (OsString::from(name), value));
     let mut sources = Sources::capture(None, Vec::new(), environment);
     // A file that is not there is fine when nobody has named it; this one is not, and the machine's own does not take part.
@@ -78,18 +76,20 @@ fn settings(home: &Path, folder: &Path, cluster: &Cluster, s3: &EmbeddedS3) -> a
     Ok(settings)
 }
 
-/// What is where, and how to look.
-fn tour(folder: &Path, cluster: &Cluster, s3: &EmbeddedS3) -> String {
+/// The first rows of the catalog.
+fn rows(cluster: &Cluster) -> String {
     let rows = cluster
         .run_sql(NAME, "SELECT format('  %-9s %9s  %s', state, size, path) FROM portail.file ORDER BY path LIMIT 12")
         .unwrap_or_else(|error| error.to_string());
     let count = cluster.run_sql(NAME, "SELECT count(*) FROM portail.file").unwrap_or_default();
+    format!("\nThe catalog has {count} rows, portail.file:\n{rows}\n")
+}
+
+/// What is where, and how to look.
+fn tour(folder: &Path, cluster: &Cluster, s3: &EmbeddedS3) -> String {
     let keys = s3.credentials();
     format!(
         "
-The catalog has {count} rows, portail.file:
-{rows}
-
 Look for yourself, from another terminal:
   the folder  {folder}
   the catalog PGPASSWORD={password} psql -h 127.0.0.1 -p {port} -U postgres -d {NAME} -c 'TABLE portail.file'

@@ -53,7 +53,7 @@ impl Exit {
                 Self::Configuration
             }
             None => {
-                text.push_str(&format!("agent-portail: {}", Chain(error.as_ref())));
+                text.push_str(&format!("agent-portail: failed to {}", Chain(error.as_ref())));
                 Self::Trouble
             }
         };

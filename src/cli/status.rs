@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use super::{Exit, StatusArgs, output, summary};
-use crate::agent::application_name;
+use crate::agent::{application_name, endpoint_name};
 use crate::catalog::folder::{self, FolderOverview};
 use crate::catalog::{Catalog, schema};
 use crate::config::settings::{FolderSettings, Settings};
@@ -22,25 +22,33 @@ pub async fn run(settings: &Settings, args: StatusArgs) -> anyhow::Result<Exit> 
             folder::overview(&catalog, Some(&settings.agent.name)).await?
         }
         schema::SchemaState::Newer { found, known } => {
-            anyhow::bail!("the catalog's schema has version {found}, and this program knows {known}; upgrade agent-portail")
+            anyhow::bail!(
+                "read the catalog: its schema has version {found}, and this program knows {known}; upgrade agent-portail"
+            )
         }
     };
-    let never: Vec<&FolderSettings> = settings
-        .folders
-        .iter()
-        .filter(|folder| !known.iter().any(|row| row.bucket == folder.bucket && row.prefix == folder.prefix))
-        .collect();
+    let endpoint = endpoint_name(&settings.s3);
+    let is_of = |row: &FolderOverview, folder: &FolderSettings| {
+        row.endpoint == endpoint && row.bucket == folder.bucket && row.prefix == folder.prefix
+    };
+    let never: Vec<&FolderSettings> =
+        settings.folders.iter().filter(|folder| !known.iter().any(|row| is_of(row, folder))).collect();
+    // A folder that was taken out of the configuration, or had a mistake in its bucket once, is nobody's concern any more.
+    // Where no folder is configured, what the catalog knows is all that there is to show.
+    let is_current =
+        |row: &FolderOverview| settings.folders.is_empty() || settings.folders.iter().any(|folder| is_of(row, folder));
+    let (known, former): (Vec<_>, Vec<_>) = known.into_iter().partition(is_current);
     if args.json {
         output::print(format_args!("{}\n", to_json(&known, &never)))?;
     } else {
-        output::print(format_args!("{}", to_text(&known, &never)))?;
+        output::print(format_args!("{}", to_text(&known, &never, &former)))?;
     }
     let well = never.is_empty()
         && known.iter().all(|folder| folder.state == FolderState::InSync && folder.failed == 0 && folder.held == 0);
     Ok(if well { Exit::Done } else { Exit::Trouble })
 }
 
-fn to_text(known: &[FolderOverview], never: &[&FolderSettings]) -> String {
+fn to_text(known: &[FolderOverview], never: &[&FolderSettings], former: &[FolderOverview]) -> String {
     let mut text = String::new();
     for folder in known {
         let reason = folder.reason.as_deref().map(|reason| format!(" ({})", Printable(reason))).unwrap_or_default();
@@ -67,6 +75,10 @@ fn to_text(known: &[FolderOverview], never: &[&FolderSettings]) -> String {
     }
     for folder in never {
         let _ = writeln!(text, "{}: never synced", Printable(&folder.name));
+    }
+    for folder in former {
+        let (name, bucket, prefix) = (Printable(&folder.name), Printable(&folder.bucket), Printable(&folder.prefix));
+        let _ = writeln!(text, "{name}: not in the configuration (s3://{bucket}/{prefix}, {} files)", folder.files);
     }
     if text.is_empty() {
         text.push_str("no folder is configured\n");

@@ -58,8 +58,11 @@ pub fn to_text(outcomes: &[Outcome], requests: &BTreeMap<Operation, u64>, took: 
     for outcome in outcomes {
         write_folder(&mut text, outcome);
     }
-    let requests: Vec<String> =
-        requests.iter().filter(|(_, count)| **count > 0).map(|(op, count)| format!("{count} {}", op.as_str())).collect();
+    let requests: Vec<String> = requests
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(op, count)| format!("{count} {}", op.as_str()))
+        .collect();
     let requests = if requests.is_empty() { "none".to_owned() } else { requests.join(", ") };
     let _ = writeln!(text, "S3 requests: {requests}; {:.1} s", took.as_secs_f64());
     text

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::summary::{self, Outcome};
 use super::{Exit, SyncArgs, output, progress};
 use crate::agent::{Passes, Task};
+use crate::config::require_folders;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::model::Printable;
 use crate::sync::pipeline::PlannedStep;
@@ -54,9 +55,7 @@ pub async fn run(settings: &Settings, args: SyncArgs) -> anyhow::Result<Exit> {
 /// # Errors
 /// If a name is not configured, or no folder is.
 pub fn select(settings: &Settings, names: &[String]) -> anyhow::Result<Vec<FolderSettings>> {
-    if settings.folders.is_empty() {
-        anyhow::bail!("there is no folder to sync: add a [[folder]] to the configuration, or set SYNC_PATH");
-    }
+    require_folders(settings)?;
     if names.is_empty() {
         return Ok(settings.folders.clone());
     }
@@ -64,7 +63,7 @@ pub fn select(settings: &Settings, names: &[String]) -> anyhow::Result<Vec<Folde
     for name in names {
         let folder = settings.folders.iter().find(|folder| folder.name == *name).ok_or_else(|| {
             let known: Vec<&str> = settings.folders.iter().map(|folder| folder.name.as_str()).collect();
-            anyhow::anyhow!("no folder is called `{}`; configured are: {}", Printable(name), known.join(", "))
+            anyhow::anyhow!("find the folder `{}`: the configuration has {}", Printable(name), known.join(", "))
         })?;
         if chosen.iter().all(|other| other.name != folder.name) {
             chosen.push(folder.clone());

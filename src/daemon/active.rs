@@ -103,10 +103,8 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let (absent, found_absent) = mpsc::channel(1000);
     let gate = Arc::new(Gate::default());
     let pipeline = pipeline(&activity, record.id, recorder, absent, Arc::clone(&gate), cancel.clone());
-    let reaper = Arc::new(Reaper {
-        judging: Mutex::new(Hour::default()),
-        identity: std::sync::Mutex::new(record.identity),
-    });
+    let reaper =
+        Arc::new(Reaper { judging: Mutex::new(Hour::default()), identity: std::sync::Mutex::new(record.identity) });
     let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
 
     let mut tasks: JoinSet<Result<(), SyncError>> = JoinSet::new();

@@ -203,7 +203,10 @@ impl Fleet {
             match Connected::open(&new.settings, new.settings.sync.queue_capacity).await {
                 Ok(connected) => self.connected = connected,
                 Err(error) => {
-                    tracing::error!("the new configuration can't be used, the old one stays in force: {}", chain(&error));
+                    tracing::error!(
+                        "the new configuration can't be used, the old one stays in force: {}",
+                        chain(&error)
+                    );
                     return;
                 }
             }
@@ -245,7 +248,8 @@ impl Fleet {
             .map(|running| {
                 let (live, now) = (&running.live, running.live.now());
                 let state = if now.standby.is_some() { "stand-by" } else { now.state.as_str() };
-                let reason = now.reason.map(|reason| format!(" ({})", crate::model::Printable(&reason))).unwrap_or_default();
+                let reason =
+                    now.reason.map(|reason| format!(" ({})", crate::model::Printable(&reason))).unwrap_or_default();
                 format!("{}: {state}{reason}, {} queued", crate::model::Printable(&live.name), live.feed.depth())
             })
             .collect();
@@ -273,7 +277,10 @@ async fn stop(running: Running, grace: Duration) {
 fn is_same_surroundings(old: &Effective, new: &Effective) -> bool {
     let shown = |effective: &Effective| -> Vec<String> {
         let entries = effective.provenance.entries().iter();
-        entries.filter(|entry| entry.section != "folder").map(|entry| format!("{}.{} {:?}", entry.section, entry.key, entry.shown)).collect()
+        entries
+            .filter(|entry| entry.section != "folder")
+            .map(|entry| format!("{}.{} {:?}", entry.section, entry.key, entry.shown))
+            .collect()
     };
     let password = |effective: &Effective| {
         effective.settings.database.password.as_ref().map(|password| password.expose_secret().to_owned())
@@ -301,11 +308,16 @@ impl Pulse {
         use std::sync::atomic::Ordering::Relaxed;
         let lives = || fleet.running.values().map(|running| &running.live);
         let settled: u64 = lives()
-            .map(|live| live.report.settled.load(Relaxed) + live.report.bytes_sent.load(Relaxed) + live.report.checked.load(Relaxed))
+            .map(|live| {
+                live.report.settled.load(Relaxed)
+                    + live.report.bytes_sent.load(Relaxed)
+                    + live.report.checked.load(Relaxed)
+            })
             .sum();
         let busy = lives().any(|live| {
             let state = live.now().state;
-            live.feed.depth() > 0 && !matches!(state, crate::model::FolderState::Degraded | crate::model::FolderState::Suspended)
+            live.feed.depth() > 0
+                && !matches!(state, crate::model::FolderState::Degraded | crate::model::FolderState::Suspended)
         });
         self.stuck_for = if busy && settled == self.settled { self.stuck_for + 1 } else { 0 };
         self.settled = settled;

@@ -103,8 +103,8 @@ async fn open(folder: &Supervised) -> Result<(Arc<Root>, Identity), SyncError> {
     let name = settings.name.clone();
     let opened = blocking("open", move || {
         let root = Root::open(&settings)?;
-        let seen = identity::read(&settings.path)
-            .map_err(|source| RootError::Open { path: settings.path.clone(), source })?;
+        let seen =
+            identity::read(&settings.path).map_err(|source| RootError::Open { path: settings.path.clone(), source })?;
         Ok((Arc::new(root), seen))
     });
     opened.await?.map_err(|source| SyncError::Root { folder: name, source })

@@ -100,7 +100,10 @@ mod tests {
         assert!(excludes(&["build/"], "", "a/build/x"));
         assert!(excludes(&["**/logs/*.log"], "", "a/logs/x.log"));
         assert!(!excludes(&["*.tmp", "!keep.tmp"], "", "keep.tmp"));
-        assert!(excludes(&["cache/", "!cache/keep"], "", "cache/keep"), "as with git, a directory's exclusion is final");
+        assert!(
+            excludes(&["cache/", "!cache/keep"], "", "cache/keep"),
+            "as with git, a directory's exclusion is final"
+        );
     }
 
     #[test]

@@ -105,9 +105,8 @@ fn hash_range(file: &File, offset: u64, length: u64, read: &dyn Fn(u64) -> bool)
 
 /// A file that ends early was cut short since it was looked at.
 fn read_exact(file: &File, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
-    file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => ReadError::Changed,
-        _ => ReadError::Io(error),
+    file.read_exact_at(buffer, offset).map_err(|error| {
+        if error.kind() == io::ErrorKind::UnexpectedEof { ReadError::Changed } else { ReadError::Io(error) }
     })
 }
 

@@ -16,11 +16,7 @@ pub fn read(path: &Path) -> io::Result<Identity> {
         return Err(io::Error::from(io::ErrorKind::NotADirectory));
     }
     let fs_id = rustix::fs::fstatvfs(&directory)?.f_fsid;
-    Ok(Identity {
-        fs_id: (fs_id != 0).then_some(fs_id),
-        inode: root.meta.fingerprint.inode,
-        birth: root.meta.birth,
-    })
+    Ok(Identity { fs_id: (fs_id != 0).then_some(fs_id), inode: root.meta.fingerprint.inode, birth: root.meta.birth })
 }
 
 /// Whether the file system is remote, so that its stamps come from another clock.

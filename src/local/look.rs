@@ -72,9 +72,13 @@ pub(crate) enum Resolved {
 impl Root {
     /// Opens the folder and reads its rules.
     pub fn open(folder: &FolderSettings) -> Result<Self, RootError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => RootError::Missing { path: folder.path.clone() },
-            _ => RootError::Open { path: folder.path.clone(), source },
+        let failed = |source: io::Error| {
+            let path = folder.path.clone();
+            if source.kind() == io::ErrorKind::NotFound {
+                RootError::Missing { path }
+            } else {
+                RootError::Open { path, source }
+            }
         };
         let path = folder.path.canonicalize().map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -246,10 +250,14 @@ impl Root {
                 flags
             };
             match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-                Ok(fd) if flags.contains(path_only()) && is_symlink(stat::of_open(&fd)?.kind) => return Err(Errno::LOOP),
+                Ok(fd) if flags.contains(path_only()) && is_symlink(stat::of_open(&fd)?.kind) => {
+                    return Err(Errno::LOOP);
+                }
                 Ok(fd) => above = Some(fd),
                 // A link in the place of a directory answers ENOTDIR, and must not pass for absent.
-                Err(Errno::NOTDIR) if is_symlink(stat::of_entry(parent, name.as_bytes())?.kind) => return Err(Errno::LOOP),
+                Err(Errno::NOTDIR) if is_symlink(stat::of_entry(parent, name.as_bytes())?.kind) => {
+                    return Err(Errno::LOOP);
+                }
                 Err(errno) => return Err(errno),
             }
         }
@@ -270,10 +278,8 @@ impl Root {
                 },
                 Ok(_) => {}
                 Err(error) => {
-                    return match error.kind() {
-                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Resolved::Absent,
-                        _ => Resolved::Unknown(error),
-                    };
+                    let is_gone = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+                    return if is_gone { Resolved::Absent } else { Resolved::Unknown(error) };
                 }
             }
         }
@@ -291,9 +297,9 @@ impl Root {
             let encoded = encode_name(name.as_bytes());
             if crate::model::may_collide(encoded.as_bytes())
                 && let Ok(entries) = std::fs::read_dir(&directory)
-                && entries.flatten().any(|other| {
-                    other.file_name() != name && encode_name(other.file_name().as_bytes()) == encoded
-                })
+                && entries
+                    .flatten()
+                    .any(|other| other.file_name() != name && encode_name(other.file_name().as_bytes()) == encoded)
             {
                 return Some(collision_message(&encoded));
             }

@@ -220,7 +220,10 @@ impl Walk<'_, '_> {
             },
             Kind::Directory => {
                 let canonical = level.canonical.as_ref().map(|above| above.join(OsStr::from_bytes(level.raw(name))));
-                self.descend(rustix::fs::openat(&level.fd, level.raw(name), directory_flags(), Mode::empty()), canonical)
+                self.descend(
+                    rustix::fs::openat(&level.fd, level.raw(name), directory_flags(), Mode::empty()),
+                    canonical,
+                )
             }
             Kind::LinkToDirectory => match self.root.resolve(Path::new(OsStr::from_bytes(&self.raw))) {
                 Resolved::Inside(target) => {
@@ -305,13 +308,14 @@ impl Walk<'_, '_> {
     }
 
     fn kind_of(&mut self, level: &Level, raw: &[u8], kind: FileType) -> Kind {
-        let kind = match kind {
+        let kind = if kind == FileType::Unknown {
             // Some file systems don't tell in the directory.
-            FileType::Unknown => match stat::of_entry(&level.fd, raw) {
+            match stat::of_entry(&level.fd, raw) {
                 Ok(seen) => seen.kind,
                 Err(errno) => return Kind::Unseen(errno),
-            },
-            known => known,
+            }
+        } else {
+            kind
         };
         let is_directory = kind == FileType::Directory;
         let excludes = self.root.excludes();
@@ -324,7 +328,11 @@ impl Walk<'_, '_> {
         self.raw.extend_from_slice(raw);
         let path = Path::new(OsStr::from_bytes(&self.raw));
         let found = if excludes.excludes_entry(path, is_directory) {
-            if is_directory { Kind::SkippedDirectory(SkipReason::Excluded) } else { Kind::Skipped(SkipReason::Excluded) }
+            if is_directory {
+                Kind::SkippedDirectory(SkipReason::Excluded)
+            } else {
+                Kind::Skipped(SkipReason::Excluded)
+            }
         } else if follow && kind == FileType::Symlink {
             self.kind_of_link(level, path)
         } else {

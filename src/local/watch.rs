@@ -63,7 +63,8 @@ impl Watch {
     /// # Errors
     /// If the kernel grants no instance.
     pub fn new(debounce: Duration, max_delay: Duration, sink: Arc<dyn Sink>) -> Result<Self, WatchError> {
-        let tap = Arc::new(Tap { sink: Arc::clone(&sink), debounced: Mutex::new(None), first: Mutex::default(), max_delay });
+        let tap =
+            Arc::new(Tap { sink: Arc::clone(&sink), debounced: Mutex::new(None), first: Mutex::default(), max_delay });
         let debouncer = if debounce.is_zero() { None } else { Some(debouncer(debounce, &tap)?) };
         let config = Config::default()
             .with_follow_symlinks(false)
@@ -76,13 +77,22 @@ impl Watch {
                 Ok(watcher) => instances.push(Mutex::new(watcher)),
                 // Fewer do as well, only slower when directories go.
                 Err(error) if !instances.is_empty() => {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "fewer inotify instances than wished for");
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "fewer inotify instances than wished for"
+                    );
                     break;
                 }
                 Err(error) => return Err(WatchError(error)),
             }
         }
-        Ok(Self { instances, hasher: BuildHasherDefault::default(), sink, set: AtomicU64::new(0), _debouncer: debouncer })
+        Ok(Self {
+            instances,
+            hasher: BuildHasherDefault::default(),
+            sink,
+            set: AtomicU64::new(0),
+            _debouncer: debouncer,
+        })
     }
 
     /// Watches a directory, not what lies below it. Called again for one that is watched, it makes sure of it. Blocks, and
@@ -160,7 +170,10 @@ impl Tap {
             | ErrorKind::PathNotFound
             | ErrorKind::WatchNotFound
             | ErrorKind::InvalidConfig(_) => {
-                tracing::warn!(error = error as &dyn std::error::Error, "the watcher met an error; everything is looked at again");
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    "the watcher met an error; everything is looked at again"
+                );
                 self.sink.overflowed();
             }
         }
@@ -221,9 +234,9 @@ fn arrived(event: &Event) -> Arrived {
     match event.kind {
         EventKind::Create(CreateKind::Folder) => Arrived::Directory,
         EventKind::Create(CreateKind::Any | CreateKind::Other)
-        | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both | RenameMode::Any | RenameMode::Other)) => {
-            Arrived::Renamed
-        }
+        | EventKind::Modify(ModifyKind::Name(
+            RenameMode::To | RenameMode::Both | RenameMode::Any | RenameMode::Other,
+        )) => Arrived::Renamed,
         _ => Arrived::No,
     }
 }

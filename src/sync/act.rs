@@ -144,11 +144,7 @@ impl Work<'_> {
     }
 
     fn attributes(&self, source: &Source, md5chksum: Option<Digest>) -> Attributes {
-        Attributes {
-            content_type: remote::content_type(self.path),
-            meta: source.content.meta,
-            md5chksum,
-        }
+        Attributes { content_type: remote::content_type(self.path), meta: source.content.meta, md5chksum }
     }
 
     /// A slot for one request. Slots are never closed while there is work.
@@ -178,7 +174,8 @@ impl Work<'_> {
         };
         match head {
             Some(head)
-                if head.md5chksum == Some(source.content.digest) && head.size == source.content.meta.fingerprint.size =>
+                if head.md5chksum == Some(source.content.digest)
+                    && head.size == source.content.meta.fingerprint.size =>
             {
                 self.adopt(&source, Some(head.etag), head.version).await
             }
@@ -273,7 +270,12 @@ fn describe(cause: Cause) -> &'static str {
 }
 
 /// Writes down that a path could not be synced. The row keeps what it says of the last object that was.
-pub async fn give_up(pipeline: &Pipeline, path: &RelPath, row: Option<&Row>, error: &PathError) -> Result<(), SyncError> {
+pub async fn give_up(
+    pipeline: &Pipeline,
+    path: &RelPath,
+    row: Option<&Row>,
+    error: &PathError,
+) -> Result<(), SyncError> {
     let why = chain(error);
     pipeline.report.failed(path, &why);
     tracing::error!(folder = %pipeline.folder.name, path = %path, action = "failed", error = %why, "failed to sync {path}: {why}");

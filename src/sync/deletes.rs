@@ -58,7 +58,8 @@ pub async fn settle(
         Ok(_) => return Ok(postponed("the folder was replaced by another one during the pass")),
         Err(error) => return Ok(postponed(&format!("the folder could not be looked at after the pass: {error}"))),
     }
-    let verdict = plan::judge_identity(check.known.as_ref(), &check.seen, found.is_complete(), found.matched, found.rows);
+    let verdict =
+        plan::judge_identity(check.known.as_ref(), &check.seen, found.is_complete(), found.matched, found.rows);
     if verdict == IdentityVerdict::Take {
         catalog::folder::take_identity(&pipeline.catalog, id, &check.seen).await?;
         if check.known.is_some() {
@@ -116,7 +117,9 @@ pub async fn settle_events(
 fn over_threshold(pipeline: &Pipeline, deletes: u64, rows_synced: u64) -> Option<String> {
     let (percent, count) = (pipeline.folder.max_delete_percent, pipeline.folder.max_delete_count);
     plan::exceeds_threshold(deletes, rows_synced, percent, count).then(|| {
-        format!("{deletes} deletions of {rows_synced} files exceed max_delete = {percent}% and max_delete_count = {count}")
+        format!(
+            "{deletes} deletions of {rows_synced} files exceed max_delete = {percent}% and max_delete_count = {count}"
+        )
     })
 }
 
@@ -126,7 +129,12 @@ async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, 
 }
 
 /// Holds what must be held, and drains the rest.
-async fn carry_out(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64, reason: Option<String>) -> Result<Verdict, SyncError> {
+async fn carry_out(
+    pipeline: &Arc<Pipeline>,
+    id: FolderId,
+    pass: i64,
+    reason: Option<String>,
+) -> Result<Verdict, SyncError> {
     if let Some(reason) = &reason {
         let held = catalog::deletes::hold(&pipeline.catalog, id, pass, reason).await?;
         tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");

@@ -19,7 +19,7 @@ pub enum SyncError {
         /// Its name.
         folder: String,
         /// Why.
-        source: RootError,
+        source: Box<RootError>,
     },
     /// The root could not be listed.
     #[error("list the folder {}", path.display())]
@@ -78,7 +78,9 @@ pub enum PathError {
     #[error("read the file")]
     Read(#[source] ReadError),
     /// S3 would refuse it.
-    #[error("name its object: the key has {length} bytes, and S3 allows {MAX_KEY_BYTES}; shorten the path or the prefix")]
+    #[error(
+        "name its object: the key has {length} bytes, and S3 allows {MAX_KEY_BYTES}; shorten the path or the prefix"
+    )]
     KeyTooLong {
         /// In bytes.
         length: usize,
@@ -98,11 +100,9 @@ impl PathError {
             // The next pass looks again.
             Self::Unseen(_) | Self::KeyTooLong { .. } => Retry::Never,
             Self::Read(ReadError::Changed) => Retry::Later,
-            Self::Read(ReadError::Io(error)) => match error.kind() {
-                io::ErrorKind::PermissionDenied => Retry::Never,
-                // Transient on a network file system, and cheap to try again on any other.
-                _ => Retry::Later,
-            },
+            Self::Read(ReadError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => Retry::Never,
+            // Transient on a network file system, and cheap to try again on any other.
+            Self::Read(ReadError::Io(_)) => Retry::Later,
             Self::Read(ReadError::Cancelled) => Retry::Later,
             Self::Remote(error) => error.retry(),
             Self::Row(error) => error.retry(),

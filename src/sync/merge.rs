@@ -98,8 +98,8 @@ impl Merge {
 
     fn leave_shadows(&mut self, path: &str) {
         while self.shadows.last().is_some_and(|shadow| {
-            let past_all_below = shadow.prefix.as_str() < path && !path.starts_with(&shadow.prefix);
-            past_all_below
+            // Past all that lies below it.
+            shadow.prefix.as_str() < path && !path.starts_with(&shadow.prefix)
         }) {
             self.shadows.pop();
         }

@@ -165,11 +165,11 @@ async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::
     let (name, folder) = (folder.name.clone(), folder.clone());
     let opened = blocking("open", move || {
         let root = Root::open(&folder)?;
-        let seen = identity::read(&folder.path)
-            .map_err(|source| RootError::Open { path: folder.path.clone(), source })?;
+        let seen =
+            identity::read(&folder.path).map_err(|source| RootError::Open { path: folder.path.clone(), source })?;
         Ok((Arc::new(root), seen))
     });
-    opened.await?.map_err(|source| SyncError::Root { folder: name, source })
+    opened.await?.map_err(|source| SyncError::Root { folder: name, source: Box::new(source) })
 }
 
 fn pipeline(

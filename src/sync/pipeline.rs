@@ -128,7 +128,9 @@ impl Pipeline {
     /// The synced rows of files with these inodes.
     pub async fn rows_by_inode(&self, inodes: &[u64]) -> Result<Vec<Row>, CatalogError> {
         match self.id {
-            Some(id) if self.has_rows() && !inodes.is_empty() => catalog::file::by_inodes(&self.catalog, id, inodes).await,
+            Some(id) if self.has_rows() && !inodes.is_empty() => {
+                catalog::file::by_inodes(&self.catalog, id, inodes).await
+            }
             Some(_) | None => Ok(Vec::new()),
         }
     }

@@ -153,9 +153,11 @@ impl Merging<'_> {
         self.found.rows += u64::from(seen.row.is_some());
         if let Local::Present(meta) = &local {
             self.found.files += 1;
-            let same = seen.row.as_ref().and_then(|row| row.fingerprint).is_some_and(|row| {
-                row.size == meta.fingerprint.size && row.mtime == meta.fingerprint.mtime
-            });
+            let same = seen
+                .row
+                .as_ref()
+                .and_then(|row| row.fingerprint)
+                .is_some_and(|row| row.size == meta.fingerprint.size && row.mtime == meta.fingerprint.mtime);
             self.found.matched += u64::from(same);
         }
         let is_entry = seen.entry.is_some();
@@ -177,7 +179,13 @@ impl Merging<'_> {
                 self.found.unknown += 1;
                 // Its own trouble is looked at afresh, and recorded; what lies below a directory that can't be read is not.
                 if is_entry {
-                    self.nominate(path, Hint { remote, new_inode: None, by_reconciliation: true }, None, seen.listed_at).await;
+                    self.nominate(
+                        path,
+                        Hint { remote, new_inode: None, by_reconciliation: true },
+                        None,
+                        seen.listed_at,
+                    )
+                    .await;
                     return Ok(());
                 }
             }

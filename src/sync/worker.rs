@@ -153,7 +153,9 @@ impl Known {
         let rows: HashMap<String, Row> = rows.into_iter().map(|row| (row.path.as_str().to_owned(), row)).collect();
         let events: Vec<&str> = jobs
             .iter()
-            .filter(|job| job.scope == Scope::Path && !job.hint.by_reconciliation && !rows.contains_key(job.path.as_str()))
+            .filter(|job| {
+                job.scope == Scope::Path && !job.hint.by_reconciliation && !rows.contains_key(job.path.as_str())
+            })
             .map(|job| job.path.as_str())
             .collect();
         let had_something_below = pipeline.paths_with_rows_below(&events).await?.into_iter().collect();
@@ -300,7 +302,11 @@ async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: Fil
         Conclusion::AdoptByMetadata => work.adopt_by_metadata(source).await?,
     }
     // Looked at again when its stamps can be believed: a write within their grain would not have shown.
-    Ok(if eager && racy && !job.deferred { Settled::Deferred { pause: grain + Duration::from_millis(1) } } else { Settled::Done })
+    Ok(if eager && racy && !job.deferred {
+        Settled::Deferred { pause: grain + Duration::from_millis(1) }
+    } else {
+        Settled::Done
+    })
 }
 
 fn cause_of(decision: &Decision) -> plan::Cause {
@@ -365,7 +371,8 @@ async fn is_composite(
         let (file, size) = (Arc::clone(&source.file), source.content.meta.fingerprint.size);
         let cancel = pipeline.cancel.clone();
         let digest =
-            blocking("hash parts", move || hash::composite_md5(&file, size, part_size, &|_| !cancel.is_cancelled())).await?;
+            blocking("hash parts", move || hash::composite_md5(&file, size, part_size, &|_| !cancel.is_cancelled()))
+                .await?;
         match digest {
             Ok(digest) if digest.to_hex().eq_ignore_ascii_case(hex) => return Ok(true),
             Ok(_) => {}

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Installs what is missing to build, test and demonstrate agent-portail; does nothing, and says nothing, where all is there.
+#
+#   scripts/setup.sh          everything: also PostgreSQL, for the tests and the demo, and cargo's clippy and rustfmt
+#   scripts/setup.sh build    what a build needs
+set -euo pipefail
+
+# Each missing thing as Debian names its package. What others call it is said by `advise`.
+packages=()
+
+find_missing() {
+  # ring and the linker.
+  command -v cc >/dev/null || packages+=(gcc libc6-dev)
+  if [ "$(uname -s)" = Linux ]; then
+    # The journal.
+    command -v pkg-config >/dev/null || packages+=(pkg-config)
+    pkg-config --exists libsystemd 2>/dev/null || packages+=(libsystemd-dev)
+  fi
+  [ "$1" = build ] || has_postgresql || packages+=(postgresql)
+}
+
+has_postgresql() {
+  local bin
+  for bin in /usr/lib/postgresql/*/bin $(tr ':' ' ' <<<"$PATH"); do
+    [ -x "$bin/initdb" ] && [ -x "$bin/postgres" ] && [ -x "$bin/psql" ] && [ -x "$bin/pg_isready" ] && return 0
+  done
+  return 1
+}
+
+install_packages() {
+  if ! command -v apt-get >/dev/null; then
+    advise >&2
+    exit 1
+  fi
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "setup: run this as root, since there is no sudo:  apt-get install ${packages[*]}" >&2
+      exit 1
+    fi
+    as_root=(sudo)
+  fi
+  echo "setup: installing ${packages[*]}"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq)
+  # The package lists may be missing (a fresh container) or stale; fetching them is only worth it then.
+  "${apt[@]}" install -y --no-install-recommends "${packages[@]}" >/dev/null 2>&1 || {
+    "${apt[@]}" update
+    "${apt[@]}" install -y --no-install-recommends "${packages[@]}"
+  }
+}
+
+advise() {
+  echo "setup: missing (as Debian names them): ${packages[*]}"
+  echo "This is not a Debian or Ubuntu system; install what corresponds, then run make again:"
+  echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server"
+  echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql"
+  echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server"
+  echo "  macOS          xcode-select --install; brew install postgresql"
+}
+
+find_toolchain() {
+  if ! command -v "${CARGO:-cargo}" >/dev/null; then
+    echo "setup: cargo is missing; install Rust from https://rustup.rs" >&2
+    exit 1
+  fi
+  [ "$1" = build ] && return
+  local component
+  for component in clippy fmt; do
+    "${CARGO:-cargo}" "$component" --version >/dev/null 2>&1 && continue
+    if ! command -v rustup >/dev/null; then
+      echo "setup: \`cargo $component\` is missing; install it with your Rust toolchain" >&2
+      exit 1
+    fi
+    rustup component add "${component/fmt/rustfmt}"
+  done
+}
+
+what=${1:-all}
+find_toolchain "$what"
+find_missing "$what"
+[ ${#packages[@]} -eq 0 ] || install_packages
