@@ -64,7 +64,9 @@ pub enum Cause {
         known: u32,
     },
     /// Two agents would write below each other.
-    #[error("its prefix `{prefix}` and the prefix `{other}` of `{folder}` (agent {agent}) overlap: choose prefixes of which none begins the other")]
+    #[error(
+        "its prefix `{prefix}` and the prefix `{other}` of `{folder}` (agent {agent}) overlap: choose prefixes of which none begins the other"
+    )]
     Overlap {
         /// Wanted.
         prefix: String,
@@ -179,7 +181,9 @@ impl From<deadpool_postgres::PoolError> for Cause {
         use deadpool_postgres::PoolError;
         match error {
             PoolError::Backend(error) => error.into(),
-            PoolError::Timeout(step) => Self::Pool(format!("no connection in {} s ({step:?})", super::CONNECT.as_secs())),
+            PoolError::Timeout(step) => {
+                Self::Pool(format!("no connection in {} s ({step:?})", super::CONNECT.as_secs()))
+            }
             PoolError::Closed => Self::Pool("the pool is closed".to_owned()),
             PoolError::NoRuntimeSpecified => Self::Pool("the pool has no runtime".to_owned()),
             PoolError::PostCreateHook(error) => Self::Pool(error.to_string()),
@@ -196,7 +200,9 @@ impl Cause {
             };
         };
         match error.code() {
-            Some(code) if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            Some(code)
+                if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+            {
                 ": check database.user and its password, and pg_hba.conf"
             }
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME => ": create the database, or correct database.name",

@@ -20,7 +20,12 @@ pub struct Range<'a> {
 ///
 /// # Errors
 /// If the catalog can't be read.
-pub async fn page(catalog: &Catalog, folder: FolderId, range: &Range<'_>, limit: i64) -> Result<Vec<Row>, CatalogError> {
+pub async fn page(
+    catalog: &Catalog,
+    folder: FolderId,
+    range: &Range<'_>,
+    limit: i64,
+) -> Result<Vec<Row>, CatalogError> {
     let what = "read rows";
     let after = range.after.unwrap_or("");
     let rows = match range.before {
@@ -76,7 +81,8 @@ fn to_row(catalog: &Catalog, what: &'static str, row: &SqlRow) -> Result<Row, Ca
     let path: &str = get!(0);
     let raw: Option<Vec<u8>> = get!(1);
     let state: &str = get!(2);
-    let state = RowState::parse(state).ok_or_else(|| catalog.strange(what, format!("the state `{state}` is unknown")))?;
+    let state =
+        RowState::parse(state).ok_or_else(|| catalog.strange(what, format!("the state `{state}` is unknown")))?;
     let (size, mtime, ctime): (Option<i64>, Option<i64>, Option<i64>) = (get!(3), get!(4), get!(5));
     let (inode, racy): (Option<i64>, bool) = (get!(6), get!(7));
     let (md5, etag): (Option<&[u8]>, Option<&str>) = (get!(8), get!(9));

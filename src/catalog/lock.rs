@@ -88,7 +88,8 @@ pub async fn try_lock(catalog: &Catalog, endpoint: &str, bucket: &str, prefix: &
 }
 
 async fn holder(catalog: &Catalog, what: &'static str, key: i64) -> Result<Holder, CatalogError> {
-    let sql = "SELECT a.application_name, host(a.client_addr), a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+    let sql =
+        "SELECT a.application_name, host(a.client_addr), a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
          WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
            AND ((l.classid::bigint << 32) | l.objid::bigint) = $1
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn each_bucket_and_prefix_has_a_lock_of_its_own() {
-        let keys = [lock_key("aws", "a", ""), lock_key("aws", "a", "b/"), lock_key("aws", "ab", "/"), lock_key("x", "a", "")];
+        let keys =
+            [lock_key("aws", "a", ""), lock_key("aws", "a", "b/"), lock_key("aws", "ab", "/"), lock_key("x", "a", "")];
         for (i, a) in keys.iter().enumerate() {
             assert!(keys[i + 1..].iter().all(|b| a != b));
         }

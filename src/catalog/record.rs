@@ -50,7 +50,9 @@ pub enum Change {
 impl Change {
     fn path(&self) -> &RelPath {
         match self {
-            Self::Synced { path, .. } | Self::Failed { path, .. } | Self::Dropped { path } | Self::Kept { path } => path,
+            Self::Synced { path, .. } | Self::Failed { path, .. } | Self::Dropped { path } | Self::Kept { path } => {
+                path
+            }
         }
     }
 
@@ -170,8 +172,25 @@ async fn write(
             what,
             WRITE,
             &[
-                &folder.0, &c.path, &c.raw_path, &c.key, &c.size, &c.md5, &c.created_at, &c.modified_at, &c.mode, &c.etag,
-                &c.version_id, &c.state, &c.error, &c.mtime_ns, &c.ctime_ns, &c.inode, &c.racy, &c.kind, &c.detail,
+                &folder.0,
+                &c.path,
+                &c.raw_path,
+                &c.key,
+                &c.size,
+                &c.md5,
+                &c.created_at,
+                &c.modified_at,
+                &c.mode,
+                &c.etag,
+                &c.version_id,
+                &c.state,
+                &c.error,
+                &c.mtime_ns,
+                &c.ctime_ns,
+                &c.inode,
+                &c.racy,
+                &c.kind,
+                &c.detail,
             ],
         )
         .await?;

@@ -29,13 +29,10 @@ pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, CatalogError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| failed("", &error.to_string()))?;
     let config = match tls {
-        Tls::Disable | Tls::Prefer | Tls::Require => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
-            .with_no_client_auth(),
-        Tls::VerifyFull { ca_file } => {
-            builder.with_root_certificates(roots(ca_file.as_deref())?).with_no_client_auth()
+        Tls::Disable | Tls::Prefer | Tls::Require => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider))).with_no_client_auth()
         }
+        Tls::VerifyFull { ca_file } => builder.with_root_certificates(roots(ca_file.as_deref())?).with_no_client_auth(),
     };
     Ok(MakeRustlsConnect::new(config))
 }
