@@ -220,8 +220,16 @@ pub fn grain(seen: &Fingerprint, remote_file_system: bool) -> Duration {
 /// since the next write moves it; a `ctime` in the future is not, since the clock was set back and may come past it again.
 pub fn is_racy(seen: &Fingerprint, read_began: Stamp, grain: Duration) -> bool {
     let settled = read_began.minus(grain);
-    let ambiguous_mtime = seen.mtime > settled && seen.mtime <= Stamp(read_began.0.saturating_add(COARSE_GRAIN.as_nanos() as i64));
+    let ambiguous_mtime =
+        seen.mtime > settled && seen.mtime <= Stamp(read_began.0.saturating_add(COARSE_GRAIN.as_nanos() as i64));
     seen.ctime > settled || ambiguous_mtime
+}
+
+/// Whether a write may have gone on unseen while the content was read, so that it may be torn: the file was written to, or
+/// a write began, within a grain before. A `ctime` farther in the future says nothing, since the clock was set back.
+pub fn may_be_torn(seen: &Fingerprint, read_began: Stamp, grain: Duration) -> bool {
+    let future = Stamp(read_began.0.saturating_add(COARSE_GRAIN.as_nanos() as i64));
+    seen.ctime > read_began.minus(grain) && seen.ctime <= future
 }
 
 /// Whether a pass that would delete `deletes` of `synced` rows must hold them: they are more than the larger of the share
@@ -245,7 +253,13 @@ pub enum IdentityVerdict {
 
 /// Judges the identity after a walk. `complete`: the walk ended without any error. `matched` of `rows` were found with
 /// equal size and mtime.
-pub fn judge_identity(known: Option<&Identity>, seen: &Identity, complete: bool, matched: u64, rows: u64) -> IdentityVerdict {
+pub fn judge_identity(
+    known: Option<&Identity>,
+    seen: &Identity,
+    complete: bool,
+    matched: u64,
+    rows: u64,
+) -> IdentityVerdict {
     match known {
         Some(known) if known == seen => IdentityVerdict::Same,
         // Nothing that could be deleted by mistake.

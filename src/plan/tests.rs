@@ -27,7 +27,12 @@ fn row(state: RowState, size: u64, content: u8) -> Row {
         state,
         fingerprint: Some(fingerprint(size, 0)),
         racy: false,
-        synced: Some(Synced { size, digest: digest(content), etag: ETag::new(&digest(content).to_hex()), version: None }),
+        synced: Some(Synced {
+            size,
+            digest: digest(content),
+            etag: ETag::new(&digest(content).to_hex()),
+            version: None,
+        }),
         attempts: 0,
     }
 }
@@ -76,7 +81,12 @@ fn a_kept_row_whose_file_is_back_is_synced_again() {
 #[test]
 fn what_was_left_unfinished_is_taken_up_again() {
     check(&present(3, 0), Some(&row(RowState::Failed, 3, 1)), &Remote::NotKnown, Decision::Compare(Cause::Unfinished));
-    check(&present(3, 0), Some(&row(RowState::Deleting, 3, 1)), &Remote::NotKnown, Decision::Compare(Cause::Unfinished));
+    check(
+        &present(3, 0),
+        Some(&row(RowState::Deleting, 3, 1)),
+        &Remote::NotKnown,
+        Decision::Compare(Cause::Unfinished),
+    );
     check(&present(3, 0), Some(&never_synced()), &Remote::NotKnown, Decision::Upload(Cause::Unfinished));
     check(&present(3, 0), Some(&never_synced()), &object(3, 1), Decision::Adopt);
 }
@@ -152,13 +162,26 @@ fn usual_part_sizes_cut_the_file_into_that_many_parts() {
 #[test]
 fn young_stamps_are_racy() {
     let now = Stamp(10_000_000_000);
-    let at = |mtime, ctime| is_racy(&Fingerprint { size: 1, mtime: Stamp(mtime), ctime: Stamp(ctime), inode: 1 }, now, FINE_GRAIN);
+    let at = |mtime, ctime| {
+        is_racy(&Fingerprint { size: 1, mtime: Stamp(mtime), ctime: Stamp(ctime), inode: 1 }, now, FINE_GRAIN)
+    };
     assert!(!at(9_000_000_000, 9_000_000_000));
     assert!(at(9_990_000_000, 9_990_000_000));
     assert!(at(9_000_000_000, 9_990_000_000), "renamed or written with its mtime put back");
     assert!(at(9_990_000_000, 9_000_000_000));
     assert!(!at(90_000_000_000, 9_000_000_000), "an mtime in the future moves with the next write");
     assert!(at(9_000_000_000, 90_000_000_000), "the clock was set back");
+}
+
+#[test]
+fn content_read_right_after_a_write_may_be_torn() {
+    let began = Stamp(10_000_000_000);
+    let at = |ctime| {
+        may_be_torn(&Fingerprint { size: 1, mtime: Stamp(0), ctime: Stamp(ctime), inode: 1 }, began, FINE_GRAIN)
+    };
+    assert!(at(9_990_000_000) && at(10_000_000_000) && at(10_001_000_000));
+    assert!(!at(9_980_000_000), "a grain ago is long enough");
+    assert!(!at(90_000_000_000), "or a file from the future would never be uploaded");
 }
 
 #[test]
@@ -203,8 +226,10 @@ fn any_local() -> impl Strategy<Value = Local> {
 }
 
 fn any_row() -> impl Strategy<Value = Option<Row>> {
-    let state = prop_oneof![Just(RowState::Synced), Just(RowState::Failed), Just(RowState::Deleting), Just(RowState::Kept)];
-    let some = (state, 0..3_u64, 0..3_u8, any::<bool>()).prop_map(|(state, size, content, racy)| Row { racy, ..row(state, size, content) });
+    let state =
+        prop_oneof![Just(RowState::Synced), Just(RowState::Failed), Just(RowState::Deleting), Just(RowState::Kept)];
+    let some = (state, 0..3_u64, 0..3_u8, any::<bool>())
+        .prop_map(|(state, size, content, racy)| Row { racy, ..row(state, size, content) });
     prop_oneof![Just(None), Just(Some(never_synced())), some.prop_map(Some)]
 }
 
@@ -245,7 +270,8 @@ impl World {
                 }
                 let (remote_size, remote_content) = self.remote.unwrap();
                 assert_eq!((remote_size, remote_content), (size, content), "a row must not lie");
-                self.row = Some(Row { fingerprint: Some(fingerprint(size, change)), ..row(RowState::Synced, size, content) });
+                self.row =
+                    Some(Row { fingerprint: Some(fingerprint(size, change)), ..row(RowState::Synced, size, content) });
             }
             Decision::Resume => self.row.as_mut().unwrap().state = RowState::Synced,
             Decision::Delete => (self.row, self.remote) = (None, None),
@@ -258,7 +284,9 @@ impl World {
 fn any_world() -> impl Strategy<Value = World> {
     // Size is a function of the content here, as it is in life: equal digests have equal sizes.
     let content = 0..3_u8;
-    let file = proptest::option::of((content.clone(), 0..2_i64).prop_map(|(content, change)| (u64::from(content), content, change)));
+    let file = proptest::option::of(
+        (content.clone(), 0..2_i64).prop_map(|(content, change)| (u64::from(content), content, change)),
+    );
     let remote = proptest::option::of(content.prop_map(|content| (u64::from(content), content)));
     let row = any_row().prop_map(|row| {
         row.map(|mut row| {

@@ -112,6 +112,7 @@ impl Work<'_> {
             let _slot = self.slot().await?;
             let stored = pipeline.bucket.put(&source.key, body.clone(), digest, &attributes).await;
             let stored = stored.map_err(|error| pipeline.remote_failure(error))?;
+            pipeline.has_stored.store(true, Ordering::Relaxed);
             pipeline.report.bytes_sent.fetch_add(meta.fingerprint.size, Ordering::Relaxed);
             return Ok(stored);
         }
@@ -131,25 +132,27 @@ impl Work<'_> {
             cancel: &pipeline.cancel,
             progress: &progress,
         };
-        pipeline.bucket.put_large(&source.key, upload).await.map_err(|error| match error {
+        let stored = pipeline.bucket.put_large(&source.key, upload).await.map_err(|error| match error {
             UploadError::Remote(error) => pipeline.remote_failure(error),
             UploadError::Read { source, .. } => PathError::Read(ReadError::Io(source)).into(),
             UploadError::Changed { .. } => PathError::Read(ReadError::Changed).into(),
             UploadError::Cancelled { .. } => Failure::Cancelled,
-        })
+        })?;
+        pipeline.has_stored.store(true, Ordering::Relaxed);
+        Ok(stored)
     }
 
     fn attributes(&self, source: &Source, md5chksum: Option<Digest>) -> Attributes {
-        Attributes {
-            content_type: remote::content_type(self.path),
-            meta: source.content.meta,
-            md5chksum,
-        }
+        Attributes { content_type: remote::content_type(self.path), meta: source.content.meta, md5chksum }
     }
 
-    /// A slot for one request. Slots are never closed while there is work.
+    /// A slot for one request, unless everything is to stop first. Slots are never closed while there is work.
     async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        self.pipeline.bounds.slots.acquire().await.map_err(|_| Failure::Cancelled)
+        tokio::select! {
+            biased;
+            () = self.pipeline.cancel.cancelled() => Err(Failure::Cancelled),
+            slot = self.pipeline.bounds.slots.acquire() => slot.map_err(|_| Failure::Cancelled),
+        }
     }
 
     /// Takes over an object that holds the content already.
@@ -174,7 +177,8 @@ impl Work<'_> {
         };
         match head {
             Some(head)
-                if head.md5chksum == Some(source.content.digest) && head.size == source.content.meta.fingerprint.size =>
+                if head.md5chksum == Some(source.content.digest)
+                    && head.size == source.content.meta.fingerprint.size =>
             {
                 self.adopt(&source, Some(head.etag), head.version).await
             }
@@ -269,7 +273,12 @@ fn describe(cause: Cause) -> &'static str {
 }
 
 /// Writes down that a path could not be synced. The row keeps what it says of the last object that was.
-pub async fn give_up(pipeline: &Pipeline, path: &RelPath, row: Option<&Row>, error: &PathError) -> Result<(), SyncError> {
+pub async fn give_up(
+    pipeline: &Pipeline,
+    path: &RelPath,
+    row: Option<&Row>,
+    error: &PathError,
+) -> Result<(), SyncError> {
     let why = chain(error);
     pipeline.report.failed(path, &why);
     tracing::error!(folder = %pipeline.folder.name, path = %path, action = "failed", error = %why, "failed to sync {path}: {why}");

@@ -1,6 +1,7 @@
 //! One pass over one folder: reconcile, work off what was found, judge the deletions, write down the state.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use tokio_util::sync::CancellationToken;
 
@@ -162,8 +163,8 @@ async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::
     let (name, folder) = (folder.name.clone(), folder.clone());
     let opened = blocking("open", move || {
         let root = Root::open(&folder)?;
-        let seen = identity::read(&folder.path)
-            .map_err(|source| RootError::Open { path: folder.path.clone(), source })?;
+        let seen =
+            identity::read(&folder.path).map_err(|source| RootError::Open { path: folder.path.clone(), source })?;
         Ok((Arc::new(root), seen))
     });
     opened.await?.map_err(|source| SyncError::Root { folder: name, source })
@@ -190,6 +191,8 @@ fn pipeline(
         feed: Feed::new(worlds.bounds.queue_capacity),
         report: Arc::clone(&worlds.report),
         mode,
+        has_stored: AtomicBool::new(false),
+        refused: AtomicU32::new(0),
         // A token of its own: a folder that stops itself stops no other.
         cancel: cancel.child_token(),
     })

@@ -76,6 +76,10 @@ async fn start(
         }
     }
     for job in jobs {
+        // The rest of the batch is left for the next pass.
+        if pipeline.cancel.is_cancelled() {
+            break;
+        }
         while tasks.len() >= crowd {
             if let Some(ended) = tasks.join_next().await {
                 flatten(ended)?;
@@ -161,6 +165,10 @@ async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: Fil
         return Ok(Settled::Deferred { pause: grain + Duration::from_millis(1) });
     }
     let (file, content, guard) = read(work, &meta).await?;
+    // Two stamps in one tick look alike: this file is hardly ever at rest, and is tried again like one that changed.
+    if plan::may_be_torn(&content.meta.fingerprint, content.began, grain) {
+        return Err(PathError::Read(ReadError::Changed).into());
+    }
     let size = content.meta.fingerprint.size;
     let conclusion = plan::conclude(decision, size, content.digest, work.row, &job.hint.remote);
     let racy = plan::is_racy(&content.meta.fingerprint, content.began, grain);
@@ -244,7 +252,8 @@ async fn is_composite(
         let (file, size) = (Arc::clone(&source.file), source.content.meta.fingerprint.size);
         let cancel = pipeline.cancel.clone();
         let digest =
-            blocking("hash parts", move || hash::composite_md5(&file, size, part_size, &|_| !cancel.is_cancelled())).await?;
+            blocking("hash parts", move || hash::composite_md5(&file, size, part_size, &|_| !cancel.is_cancelled()))
+                .await?;
         match digest {
             Ok(digest) if digest.to_hex().eq_ignore_ascii_case(hex) => return Ok(true),
             Ok(_) => {}
