@@ -45,7 +45,9 @@ pub enum ClusterError {
     #[error("find PostgreSQL's initdb and postgres: install the package `postgresql`")]
     NotInstalled,
     /// Nobody to run it as.
-    #[error("find a user to run PostgreSQL as: it refuses to run as root, and there is neither `postgres` nor `nobody`")]
+    #[error(
+        "find a user to run PostgreSQL as: it refuses to run as root, and there is neither `postgres` nor `nobody`"
+    )]
     NoUser,
     /// A file or process.
     #[error("{what}")]
@@ -121,10 +123,17 @@ impl Cluster {
         postgres.arg("-D").arg(self.data()).arg("-k").arg(self.home.path());
         postgres.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         // Nothing here outlives the process, so nothing needs to reach the disk.
-        for setting in ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300", "shared_buffers=32MB"] {
+        for setting in [
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+            "max_connections=300",
+            "shared_buffers=32MB",
+        ] {
             postgres.args(["-c", setting]);
         }
-        let server = postgres.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(io_error("run postgres"))?;
+        let server =
+            postgres.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(io_error("run postgres"))?;
         let pid = server.id().to_string();
         self.server = Some(server);
         let mut watch = self.as_owner(Command::new("/bin/sh"));
@@ -141,7 +150,12 @@ impl Cluster {
             if ended.is_some() {
                 break;
             }
-            let ready = self.command("pg_isready").args(["-q", "-h"]).arg(self.home.path()).args(["-p", &self.port.to_string()]).status();
+            let ready = self
+                .command("pg_isready")
+                .args(["-q", "-h"])
+                .arg(self.home.path())
+                .args(["-p", &self.port.to_string()])
+                .status();
             if ready.is_ok_and(|status| status.success()) {
                 return Ok(());
             }
@@ -165,7 +179,8 @@ impl Cluster {
     /// If the server refuses.
     pub fn run_sql(&self, database: &str, sql: &str) -> Result<String, ClusterError> {
         let mut psql = self.command("psql");
-        psql.args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-U", OWNER, "-d", database, "-h"]).arg(self.home.path());
+        psql.args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-U", OWNER, "-d", database, "-h"])
+            .arg(self.home.path());
         psql.args(["-p", &self.port.to_string(), "-c", sql]);
         let output = psql.output().map_err(io_error("run psql"))?;
         succeed("psql", &output)?;
@@ -288,7 +303,9 @@ fn find_binaries() -> Option<PathBuf> {
     versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let candidates = versions.into_iter().map(|(_, bin)| bin).chain(std::env::split_paths(&path).collect::<Vec<_>>());
-    candidates.into_iter().find(|bin| ["initdb", "postgres", "psql", "pg_isready"].iter().all(|name| bin.join(name).is_file()))
+    candidates
+        .into_iter()
+        .find(|bin| ["initdb", "postgres", "psql", "pg_isready"].iter().all(|name| bin.join(name).is_file()))
 }
 
 /// The user and group to run the server as, where we are root.
