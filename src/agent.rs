@@ -32,7 +32,9 @@ pub enum StartError {
     #[error("open the catalog")]
     Catalog(#[source] CatalogError),
     /// A dry run changes nothing, so it can't bring the schema up to date either.
-    #[error("read the catalog: its schema has version {found}, and this program needs {needed}; run `agent-portail migrate`")]
+    #[error(
+        "read the catalog: its schema has version {found}, and this program needs {needed}; run `agent-portail migrate`"
+    )]
     SchemaOlder {
         /// In the database.
         found: u32,

@@ -68,7 +68,9 @@ async fn the_loss_of_the_lock_stops_the_pass() {
     for i in 0..200 {
         agent.write(format!("{i:03}"), "x");
     }
-    agent.s3.script(|seen| (seen.operation == "PutObject").then(|| crate::common::s3::Reply::Late(Duration::from_millis(50))));
+    agent.s3.script(|seen| {
+        (seen.operation == "PutObject").then(|| crate::common::s3::Reply::Late(Duration::from_millis(50)))
+    });
     let child = agent.command(&["sync", "--json"]).spawn().unwrap();
     until("uploads have begun", async || agent.s3.count("PutObject") > 3).await;
     let end = "SELECT pg_terminate_backend(a.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -103,10 +105,14 @@ async fn two_folders_share_a_bucket_by_prefix_and_one_can_be_synced_alone() {
     std::fs::remove_dir_all(&two).unwrap();
     agent.write("c", "c");
     let pass = agent.sync(&[]).await.expect_code(1);
-    assert_eq!((pass.folder()["in_sync"].as_bool(), pass.json["folders"][1]["in_sync"].as_bool()), (Some(true), Some(false)));
+    assert_eq!(
+        (pass.folder()["in_sync"].as_bool(), pass.json["folders"][1]["in_sync"].as_bool()),
+        (Some(true), Some(false))
+    );
     assert_eq!(agent.s3.keys(&agent.bucket).await, ["one-two/b", "one/a", "one/c"]);
     let status = agent.run(&["status", "--json"]).await.expect_code(1);
-    let states: Vec<_> = status.json["folders"].as_array().unwrap().iter().map(|f| (&f["folder"], &f["state"])).collect();
+    let states: Vec<_> =
+        status.json["folders"].as_array().unwrap().iter().map(|f| (&f["folder"], &f["state"])).collect();
     assert_eq!(states, [(&"files".into(), &"in_sync".into()), (&"two".into(), &"suspended".into())]);
     let wrong = agent.run(&["sync", "--folder", "three"]).await.expect_code(1);
     wrong.expect_words(&["no folder is called `three`", "files, two"]);

@@ -11,7 +11,8 @@ use agent_portail::catalog::record::{self, Change};
 use agent_portail::catalog::schema::{self, SchemaState};
 use agent_portail::catalog::{Catalog, CatalogError, Cause};
 use agent_portail::model::{
-    Digest, ETag, EventKind, FileMeta, Fingerprint, FolderId, Identity, ObjectKey, RelPath, Retry, RowState, Stamp, Synced,
+    Digest, ETag, EventKind, FileMeta, Fingerprint, FolderId, Identity, ObjectKey, RelPath, Retry, RowState, Stamp,
+    Synced,
 };
 
 use crate::common::agent::until;
@@ -79,7 +80,8 @@ fn synced(path: &str, kind: EventKind) -> Change {
     for (i, byte) in identity.bytes().enumerate() {
         digest[i % 16] ^= byte.rotate_left(u32::try_from(i % 7).unwrap());
     }
-    let inode = u64::from_le_bytes(digest[..8].try_into().unwrap()) ^ u64::from_le_bytes(digest[8..].try_into().unwrap());
+    let inode =
+        u64::from_le_bytes(digest[..8].try_into().unwrap()) ^ u64::from_le_bytes(digest[8..].try_into().unwrap());
     let fingerprint = Fingerprint { size: 7, mtime: Stamp(1_700_000_000_123_456_789), ctime: Stamp(-5), inode };
     Change::Synced {
         path: path_of(path),
@@ -114,7 +116,8 @@ async fn eight_agents_that_start_together_make_one_schema() {
     }
     assert!(created >= 1);
     assert_eq!(schema::state(&catalogs[0]).await.unwrap(), SchemaState::Current);
-    let applied = db.rows("SELECT version, count(*) FROM portail.schema_history GROUP BY version HAVING count(*) > 1").await;
+    let applied =
+        db.rows("SELECT version, count(*) FROM portail.schema_history GROUP BY version HAVING count(*) > 1").await;
     assert!(applied.is_empty(), "each migration once: {applied:?}");
     let again = schema::migrate(&catalogs[0]).await.unwrap();
     assert_eq!(again.from, Some(again.to), "nothing is left to do");
@@ -149,8 +152,34 @@ async fn the_history_has_its_months_and_loses_the_old_ones() {
 #[tokio::test]
 async fn rows_come_in_byte_order_page_by_page_and_by_range() {
     let names = [
-        "", "\u{1}", " ", "A", "a", "a b", "a!", "a-b", "a.d/x", "a/", "a/b", "a/b/c", "a/é", "a0", "aa", "b", "'", "\"", "\\",
-        "%", "_", "é", "e\u{301}", "漢", "\u{ffff}", "🦀", "new\nline", "\u{7f}",
+        "",
+        "\u{1}",
+        " ",
+        "A",
+        "a",
+        "a b",
+        "a!",
+        "a-b",
+        "a.d/x",
+        "a/",
+        "a/b",
+        "a/b/c",
+        "a/é",
+        "a0",
+        "aa",
+        "b",
+        "'",
+        "\"",
+        "\\",
+        "%",
+        "_",
+        "é",
+        "e\u{301}",
+        "漢",
+        "\u{ffff}",
+        "🦀",
+        "new\nline",
+        "\u{7f}",
     ];
     let names: Vec<&str> = names.into_iter().filter(|name| !name.is_empty()).collect();
     let world = World::with_synced(&names).await;
@@ -179,12 +208,8 @@ async fn rows_come_in_byte_order_page_by_page_and_by_range() {
 async fn a_row_comes_back_as_it_was_written() {
     let world = World::new().await;
     let raw = RelPath::from_raw(b"d/\xff");
-    let fingerprint = Fingerprint {
-        size: u64::from(u32::MAX) + 1,
-        mtime: Stamp(i64::MAX),
-        ctime: Stamp(i64::MIN),
-        inode: u64::MAX,
-    };
+    let fingerprint =
+        Fingerprint { size: u64::from(u32::MAX) + 1, mtime: Stamp(i64::MAX), ctime: Stamp(i64::MIN), inode: u64::MAX };
     let object = Synced { size: fingerprint.size, digest: Digest([9; 16]), etag: ETag::new("\"x-2\""), version: None };
     let change = Change::Synced {
         path: raw.clone(),
@@ -211,10 +236,16 @@ async fn a_failure_keeps_the_last_object_counts_tries_and_is_told_once() {
     }
     let rows = file::by_paths(&world.catalog, world.folder, &["a", "never"]).await.unwrap();
     let (a, never) = (&rows[0], &rows[1]);
-    assert_eq!((a.state, a.attempts, &a.synced, a.fingerprint), (RowState::Failed, 3, &before[0].synced, before[0].fingerprint));
+    assert_eq!(
+        (a.state, a.attempts, &a.synced, a.fingerprint),
+        (RowState::Failed, 3, &before[0].synced, before[0].fingerprint)
+    );
     assert_eq!((never.state, never.attempts, &never.synced), (RowState::Failed, 3, &None));
     assert_eq!(world.db.events("a").await, ["uploaded", "failed", "failed"]);
-    assert_eq!(world.db.column("SELECT detail FROM portail.event WHERE path = 'never' ORDER BY at").await, ["first", "second"]);
+    assert_eq!(
+        world.db.column("SELECT detail FROM portail.event WHERE path = 'never' ORDER BY at").await,
+        ["first", "second"]
+    );
     world.apply(&[synced("a", EventKind::Uploaded)]).await;
     let row = "SELECT state, error, attempts FROM portail.file WHERE path = 'a'";
     assert_eq!(world.db.rows(row).await, [["synced", "NULL", "0"]]);
@@ -227,7 +258,12 @@ async fn a_row_keeps_its_id_through_all_its_changes() {
     let world = World::with_synced(&["a"]).await;
     let id = "SELECT id FROM portail.file WHERE path = 'a'";
     let before = world.db.value(id).await;
-    for change in [failed("a", "x"), synced("a", EventKind::Uploaded), Change::Kept { path: path_of("a") }, synced("a", EventKind::Touched)] {
+    for change in [
+        failed("a", "x"),
+        synced("a", EventKind::Uploaded),
+        Change::Kept { path: path_of("a") },
+        synced("a", EventKind::Touched),
+    ] {
         world.apply(&[change]).await;
     }
     assert_eq!(world.db.value(id).await, before);
@@ -240,7 +276,8 @@ async fn dropped_and_kept_change_only_what_they_may() {
     let kept = |path| Change::Kept { path: path_of(path) };
     let dropped = |path| Change::Dropped { path: path_of(path) };
     world.apply(&[kept("a"), dropped("b"), kept("never"), kept("not there"), dropped("not there either")]).await;
-    let expected = [("a", "kept"), ("c", "synced"), ("never", "failed")].map(|(path, state)| (path.to_owned(), state.to_owned()));
+    let expected =
+        [("a", "kept"), ("c", "synced"), ("never", "failed")].map(|(path, state)| (path.to_owned(), state.to_owned()));
     assert_eq!(world.db.states().await, expected);
 }
 
@@ -288,14 +325,26 @@ async fn a_removal_goes_by_way_of_deleting_and_spares_what_is_kept() {
     assert_eq!(marked, ["a", "b"].map(path_of));
     record::deleted(&world.catalog, world.folder, &all[..1]).await.unwrap();
     record::deleted(&world.catalog, world.folder, &all[2..]).await.unwrap();
-    let expected = [("b", "deleting"), ("kept", "kept"), ("never", "failed")].map(|(p, s)| (p.to_owned(), s.to_owned()));
+    let expected =
+        [("b", "deleting"), ("kept", "kept"), ("never", "failed")].map(|(p, s)| (p.to_owned(), s.to_owned()));
     assert_eq!(world.db.states().await, expected);
     assert_eq!(world.db.events("a").await, ["uploaded", "deleted"]);
 }
 
 #[tokio::test]
 async fn a_spool_is_sorted_by_what_may_be_done_with_it() {
-    let paths = ["renamed=1", "stays=1", "gone-too=2", "and-too=2", "deleting", "approved", "rejected", "held", "fresh", "kept"];
+    let paths = [
+        "renamed=1",
+        "stays=1",
+        "gone-too=2",
+        "and-too=2",
+        "deleting",
+        "approved",
+        "rejected",
+        "held",
+        "fresh",
+        "kept",
+    ];
     let world = World::with_synced(&paths).await;
     record::mark_deleting(&world.catalog, world.folder, &[path_of("deleting")]).await.unwrap();
     world.apply(&[Change::Kept { path: path_of("kept") }]).await;
@@ -326,7 +375,10 @@ async fn a_decision_covers_a_path_and_what_lies_below_it() {
     world.spool(1, &paths).await;
     deletes::hold(&world.catalog, world.folder, 1, "test").await.unwrap();
     let decided = async || {
-        world.db.column("SELECT path FROM portail.held_delete WHERE decision IS NOT NULL ORDER BY path COLLATE \"C\"").await
+        world
+            .db
+            .column("SELECT path FROM portail.held_delete WHERE decision IS NOT NULL ORDER BY path COLLATE \"C\"")
+            .await
     };
     assert_eq!(world.decide(Some("a/b"), Decision::Approve).await, 2);
     assert_eq!(decided().await, ["a/b", "a/b/c"]);

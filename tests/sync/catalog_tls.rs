@@ -34,7 +34,10 @@ fn certificates(directory: &Path) {
     }
     openssl(directory, &format!("{new} -subj /CN=localhost -keyout server.key -out server.csr"));
     std::fs::write(directory.join("names"), "subjectAltName = DNS:localhost\nbasicConstraints = CA:FALSE\n").unwrap();
-    openssl(directory, "x509 -req -days 2 -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names -out server.crt");
+    openssl(
+        directory,
+        "x509 -req -days 2 -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile names -out server.crt",
+    );
 }
 
 /// A cluster that offers encryption.
@@ -110,7 +113,11 @@ async fn the_pool_recovers_when_the_server_is_back() {
     let catalog = open(&cluster.settings("postgres"), Tls::Prefer);
     schema::migrate(&catalog).await.unwrap();
     for crash in [false, true] {
-        if crash { cluster.kill() } else { cluster.stop() }
+        if crash {
+            cluster.kill()
+        } else {
+            cluster.stop()
+        }
         for _ in 0..3 {
             let error = catalog.ping().await.unwrap_err();
             assert_eq!(error.retry(), Retry::Fatal);

@@ -42,9 +42,16 @@ async fn too_many_deletes_are_held_and_the_message_says_how_to_approve() {
     assert!(list.starts_with("waiting  files:a-b (3 B): 3 deletions of 7 files exceed"), "{list}");
     let listed = agent.run(&["deletes", "list", "--json", "--folder", "files"]).await.expect_code(1);
     let first: serde_json::Value = serde_json::from_str(listed.stdout.lines().next().unwrap()).unwrap();
-    assert_eq!((first["path"].as_str(), first["size"].as_u64(), first["decision"].as_str()), (Some("a-b"), Some(3), None));
+    assert_eq!(
+        (first["path"].as_str(), first["size"].as_u64(), first["decision"].as_str()),
+        (Some("a-b"), Some(3), None)
+    );
 
-    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0).expect_words(&["3 deletions approved"]);
+    agent
+        .run(&["deletes", "approve", "--folder", "files"])
+        .await
+        .expect_code(0)
+        .expect_words(&["3 deletions approved"]);
     assert_eq!(agent.synced().await.done("deleted"), 3);
     agent.assert_in_sync().await;
     agent.run(&["deletes", "list"]).await.expect_code(0).expect_words(&["no deletion is held"]);
@@ -84,11 +91,19 @@ async fn a_decision_on_a_path_covers_it_and_what_is_below_only() {
         }
     }
     assert_eq!(agent.troubled().await.number("held"), 6);
-    agent.run(&["deletes", "approve", "--folder", "files", "--path", "a/"]).await.expect_code(0).expect_words(&["2 deletions"]);
+    agent
+        .run(&["deletes", "approve", "--folder", "files", "--path", "a/"])
+        .await
+        .expect_code(0)
+        .expect_words(&["2 deletions"]);
     let pass = agent.troubled().await;
     assert_eq!((pass.done("deleted"), pass.number("held")), (2, 4));
     assert_eq!(agent.s3.keys(&agent.bucket).await, ["a-b", "a0", "b", "c", "d"]);
-    agent.run(&["deletes", "reject", "--folder", "files", "--path", "b"]).await.expect_code(0).expect_words(&["1 deletion"]);
+    agent
+        .run(&["deletes", "reject", "--folder", "files", "--path", "b"])
+        .await
+        .expect_code(0)
+        .expect_words(&["1 deletion"]);
     agent.run(&["deletes", "approve", "--folder", "files", "--path", "nothing"]).await.expect_code(1);
     let pass = agent.troubled().await;
     assert_eq!((pass.done("deleted"), pass.number("held")), (0, 3));

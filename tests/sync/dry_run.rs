@@ -13,7 +13,11 @@ async fn everything(agent: &Agent) -> Vec<Vec<String>> {
         all.extend(agent.db.rows(&format!("SELECT * FROM portail.{table} ORDER BY 1, 2, 3")).await);
     }
     for object in agent.s3.objects(&agent.bucket).await.into_values() {
-        all.push(vec![object.key, object.etag, format!("{:?}", object.metadata.into_iter().collect::<BTreeMap<_, _>>())]);
+        all.push(vec![
+            object.key,
+            object.etag,
+            format!("{:?}", object.metadata.into_iter().collect::<BTreeMap<_, _>>()),
+        ]);
     }
     all
 }

@@ -49,7 +49,7 @@ async fn another_folder_in_its_place_uploads_and_deletes_nothing() {
     assert_eq!(agent.troubled().await.number("held"), 4);
     agent.run(&["deletes", "approve", "--folder", "files", "--identity"]).await.expect_code(0);
     assert_eq!(agent.synced().await.done("deleted"), 4, "a person has said that this is the folder now");
-    agent.assert_in_sync().await;
+    agent.assert_same_content().await;
 }
 
 #[tokio::test]

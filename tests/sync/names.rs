@@ -5,11 +5,54 @@ use crate::common::agent::{Agent, noise};
 /// Each is a name in a directory of its own, too.
 fn hostile() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
-        "plain", " leading", "trailing ", "\ttab\t", "new\nline", "carriage\rreturn", "bell\u{7}", "\u{1b}[31mred",
-        "'single'", "\"double\"", "back\\slash", "semi;colon", "a&b<c>", "per%cent", "%41", "%2F", "plus+plus", "que?ry#x",
-        "*", "[z-a]", "$(id)", "`id`", "-rf", "--", "...", "..a", "~", "é", "e\u{301}", "漢字", "🦀", "\u{202e}rtl",
-        "שלום", "\u{feff}bom", "\u{ffff}", "\u{10000}", "\u{7f}", "a", "a-b", "a0", "A", "a.", "a ", "{\"json\":1}", "NULL",
-        "\\N", "'; DROP TABLE portail.file; --", "\u{1}",
+        "plain",
+        " leading",
+        "trailing ",
+        "\ttab\t",
+        "new\nline",
+        "carriage\rreturn",
+        "bell\u{7}",
+        "\u{1b}[31mred",
+        "'single'",
+        "\"double\"",
+        "back\\slash",
+        "semi;colon",
+        "a&b<c>",
+        "per%cent",
+        "%41",
+        "%2F",
+        "plus+plus",
+        "que?ry#x",
+        "*",
+        "[z-a]",
+        "$(id)",
+        "`id`",
+        "-rf",
+        "--",
+        "...",
+        "..a",
+        "~",
+        "é",
+        "e\u{301}",
+        "漢字",
+        "🦀",
+        "\u{202e}rtl",
+        "שלום",
+        "\u{feff}bom",
+        "\u{ffff}",
+        "\u{10000}",
+        "\u{7f}",
+        "a",
+        "a-b",
+        "a0",
+        "A",
+        "a.",
+        "a ",
+        "{\"json\":1}",
+        "NULL",
+        "\\N",
+        "'; DROP TABLE portail.file; --",
+        "\u{1}",
     ]
     .into_iter()
     .map(|name| name.as_bytes().to_vec())
@@ -38,7 +81,8 @@ async fn hostile_names_are_mirrored_recorded_and_deleted() {
     let raw = "SELECT encode(raw_path, 'hex') FROM portail.file WHERE path = 'bad%FFname'";
     assert_eq!(agent.db.value(raw).await, "626164ff6e616d65");
     for name in hostile() {
-        std::fs::remove_file(agent.root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&name))).unwrap();
+        std::fs::remove_file(agent.root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&name)))
+            .unwrap();
     }
     agent.synced().await;
     agent.assert_in_sync().await;
@@ -89,7 +133,8 @@ async fn of_colliding_names_the_one_that_stays_is_synced() {
     let pass = agent.troubled().await;
     assert_eq!(pass.failures().into_keys().collect::<Vec<_>>(), ["d%FE", "x%FF"]);
     assert_eq!(agent.s3.keys(&agent.bucket).await, [""; 0]);
-    std::fs::remove_file(agent.root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"x\xff"))).unwrap();
+    std::fs::remove_file(agent.root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"x\xff")))
+        .unwrap();
     std::fs::remove_dir_all(agent.path("d%FE")).unwrap();
     agent.synced().await;
     agent.assert_in_sync().await;
@@ -101,7 +146,8 @@ async fn a_file_whose_name_takes_another_bytes_form_is_uploaded_anew() {
     agent.write_raw(b"x\xff", "the byte");
     agent.write("calm", "calm");
     agent.synced().await;
-    std::fs::remove_file(agent.root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"x\xff"))).unwrap();
+    std::fs::remove_file(agent.root.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"x\xff")))
+        .unwrap();
     agent.write("x%FF", "another");
     agent.synced().await;
     agent.assert_in_sync().await;

@@ -57,7 +57,7 @@ async fn a_wrong_database_password() {
     ));
     refuses(&agent, &["28P01", "check database.user and its password"]).await;
     agent.database = Some(format!("host = \"127.0.0.1\"\nport = {port}\nuser = \"nobody-here\"\n"));
-    refuses(&agent, &["check database.user and its password"]).await;
+    refuses(&agent, &["password missing", "[database] is right"]).await;
 }
 
 #[tokio::test]
@@ -139,7 +139,11 @@ async fn no_folder_and_wrong_usage() {
     std::fs::write(&config, "[agent]\nname = \"x\"\n").unwrap();
     let config = config.to_str().unwrap();
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_agent-portail"));
-    command.env_clear().args(["-c", config, "sync"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .env_clear()
+        .args(["-c", config, "sync"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let pass = crate::common::agent::finish(command.spawn().unwrap()).await.expect_code(1);
     pass.expect_words(&["there is no folder to sync", "SYNC_PATH"]);
     agent.run(&["sync", "--nonsense"]).await.expect_code(2);

@@ -108,9 +108,13 @@ async fn links_are_followed_inside_the_folder_and_never_out_of_it() {
     symlink("../real", agent.path("d/up")).unwrap();
     symlink("d", agent.path("link-to-d")).unwrap();
     symlink(agent.path("real"), agent.path("absolute")).unwrap();
-    for (name, target) in
-        [("out", "../outside/secret"), ("out-d", "../outside"), ("broken", "nothing"), ("self", "self"), ("d/loop", "..")]
-    {
+    for (name, target) in [
+        ("out", "../outside/secret"),
+        ("out-d", "../outside"),
+        ("broken", "nothing"),
+        ("self", "self"),
+        ("d/loop", ".."),
+    ] {
         symlink(target, agent.path(name)).unwrap();
     }
     let pass = agent.synced().await;
