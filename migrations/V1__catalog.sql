@@ -102,6 +102,8 @@ DECLARE
     month date;
     part record;
 BEGIN
+    -- Two agents that make partitions at once would each hold what the other one needs.
+    PERFORM pg_advisory_xact_lock(hashtextextended('portail.maintain_events', 0));
     FOR i IN 0..1 LOOP
         month := (date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => i))::date;
         IF to_regclass(format('portail.event_%s', to_char(month, 'YYYYMM'))) IS NULL

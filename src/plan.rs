@@ -225,6 +225,13 @@ pub fn is_racy(seen: &Fingerprint, read_began: Stamp, grain: Duration) -> bool {
     seen.ctime > settled || ambiguous_mtime
 }
 
+/// Whether a write may have gone on unseen while the content was read, so that it may be torn: the file was written to, or
+/// a write began, within a grain before. A `ctime` farther in the future says nothing, since the clock was set back.
+pub fn may_be_torn(seen: &Fingerprint, read_began: Stamp, grain: Duration) -> bool {
+    let future = Stamp(read_began.0.saturating_add(COARSE_GRAIN.as_nanos() as i64));
+    seen.ctime > read_began.minus(grain) && seen.ctime <= future
+}
+
 /// Whether a pass that would delete `deletes` of `synced` rows must hold them: they are more than the larger of the share
 /// and the count, and the share is not 100 %.
 pub fn exceeds_threshold(deletes: u64, synced: u64, max_percent: f64, max_count: u64) -> bool {

@@ -133,6 +133,35 @@ impl Catalog {
         }
     }
 
+    /// As [`Self::query`], while no other holds the lock of this name; it ends with the statement.
+    ///
+    /// Two statements, because one that waits for a lock still sees what was there before it waited.
+    async fn query_alone(
+        &self,
+        what: &'static str,
+        lock: &str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, CatalogError> {
+        let mut client = self.client(what).await?;
+        let asked = async {
+            let transaction = client.transaction().await?;
+            transaction.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", &[&lock]).await?;
+            let statement = transaction.prepare_cached(sql).await?;
+            let rows = transaction.query(&statement, parameters).await?;
+            transaction.commit().await?;
+            Ok::<_, tokio_postgres::Error>(rows)
+        };
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(answer) => answer.map_err(|error| CatalogError::new(what, &self.place, error.into())),
+            Err(_) => {
+                // As above.
+                drop(deadpool_postgres::Object::take(client));
+                Err(CatalogError::new(what, &self.place, Cause::NoAnswer))
+            }
+        }
+    }
+
     /// As [`Self::query`], for a statement whose first column of its only row is a count.
     async fn count(
         &self,

@@ -4,6 +4,8 @@ use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::summary::{self, Outcome};
@@ -20,9 +22,12 @@ use crate::sync::pipeline::PlannedStep;
 /// If nothing could be started. What fails in a folder is part of the summary.
 pub async fn run(settings: &Settings, args: SyncArgs) -> anyhow::Result<Exit> {
     let folders = select(settings, &args.folders)?;
-    let passes = Passes::prepare(settings, &folders, args.dry_run).await?;
     let cancel = CancellationToken::new();
-    let signals = tokio::spawn(interrupt(cancel.clone()));
+    let signals = tokio::spawn(interrupt(Signals::new().context("listen for signals")?, cancel.clone()));
+    let passes = tokio::select! {
+        passes = Passes::prepare(settings, &folders, args.dry_run) => passes?,
+        () = cancel.cancelled() => return Ok(Exit::Interrupted),
+    };
     let began = Instant::now();
     let plan = args.dry_run.then(|| Plan::new(args.json, cancel.clone()));
     let task = match &plan {
@@ -72,20 +77,31 @@ pub fn select(settings: &Settings, names: &[String]) -> anyhow::Result<Vec<Folde
     Ok(chosen)
 }
 
-/// The first signal ends the pass in order; a second one is left to the default action, which ends the process.
-async fn interrupt(cancel: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// SIGINT and SIGTERM, caught from the moment that this is made.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The first signal ends the pass in order; a second one is left to the default action, which ends the process.
+async fn interrupt(mut signals: Signals, cancel: CancellationToken) {
+    signals.next().await;
     tracing::warn!("stopping: what is under way is finished, the next pass goes on from here");
     cancel.cancel();
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+    signals.next().await;
     tracing::error!("stopped at once");
     std::process::exit(i32::from(Exit::Interrupted.code()));
 }

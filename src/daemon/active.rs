@@ -1,7 +1,7 @@
 //! A folder while it holds the writer's lock: workers, reconciliations, deletions, outages, decisions, side by side.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -169,6 +169,8 @@ fn pipeline(
         feed: Arc::clone(&activity.live.feed),
         report: Arc::clone(&activity.live.report),
         mode: Mode::Act(recorder),
+        has_stored: AtomicBool::new(false),
+        refused: AtomicU32::new(0),
         cancel,
         watch_directory: watches.then_some(watch_directory),
         endurance: Some(Endurance { gate, absent, eager: activity.sync.debounce.is_zero() }),

@@ -19,6 +19,10 @@ const OWNER: &str = "postgres";
 const PASSWORD: &str = "throw-away";
 /// A cold machine needs some seconds for it.
 const START: Duration = Duration::from_secs(60);
+/// Waits for the end of its standard input, then ends the process `$1` in order and removes the folder `$2`. It is bounded,
+/// since a process that nobody waits for stays there after its end.
+const WATCH: &str = "read -r _; kill -INT \"$1\"; n=0
+while kill -0 \"$1\" && [ $n -lt 100 ]; do n=$((n + 1)); sleep 0.1; done; rm -rf \"$2\"";
 
 /// A running cluster.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct Cluster {
     bin: PathBuf,
     // Before `home`, so that the server has ended when its files go.
     server: Option<Child>,
+    /// Holds the other end of a pipe, which the kernel closes when this process ends, however it ends: see [`WATCH`].
+    watch: Option<Child>,
     home: TempDir,
     port: u16,
     /// None where this process is not root, and the server runs as the same user.
@@ -83,7 +89,7 @@ impl Cluster {
         // Others may look up the socket in it, but not list it.
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o711))
             .map_err(io_error("open PostgreSQL's folder for its clients"))?;
-        let mut cluster = Self { bin, server: None, home, port: 0, user };
+        let mut cluster = Self { bin, server: None, watch: None, home, port: 0, user };
         cluster.initialise()?;
         cluster.resume()?;
         Ok(cluster)
@@ -117,14 +123,23 @@ impl Cluster {
         postgres.arg("-D").arg(self.data()).arg("-k").arg(self.home.path());
         postgres.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         // Nothing here outlives the process, so nothing needs to reach the disk.
-        for setting in
-            ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=60", "shared_buffers=32MB"]
-        {
+        for setting in [
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+            "max_connections=300",
+            "shared_buffers=32MB",
+        ] {
             postgres.args(["-c", setting]);
         }
         let server =
             postgres.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().map_err(io_error("run postgres"))?;
+        let pid = server.id().to_string();
         self.server = Some(server);
+        let mut watch = self.as_owner(Command::new("/bin/sh"));
+        watch.args(["-c", WATCH, "sh", &pid]).arg(self.home.path());
+        watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.watch = Some(watch.spawn().map_err(io_error("watch over PostgreSQL"))?);
         self.wait_until_ready()
     }
 
@@ -216,6 +231,11 @@ impl Cluster {
     }
 
     fn end(&mut self, signal: rustix::process::Signal) {
+        // Before the server, whose process number may be somebody else's afterwards.
+        if let Some(mut watch) = self.watch.take() {
+            let _ = watch.kill();
+            let _ = watch.wait();
+        }
         let Some(mut server) = self.server.take() else { return };
         let pid = i32::try_from(server.id()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
@@ -239,7 +259,11 @@ impl Cluster {
 
     /// One of PostgreSQL's programs, run as the server's user.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.bin.join(program));
+        self.as_owner(Command::new(self.bin.join(program)))
+    }
+
+    /// Run as the server's user, in its folder.
+    fn as_owner(&self, mut command: Command) -> Command {
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);
         }

@@ -174,6 +174,17 @@ fn young_stamps_are_racy() {
 }
 
 #[test]
+fn content_read_right_after_a_write_may_be_torn() {
+    let began = Stamp(10_000_000_000);
+    let at = |ctime| {
+        may_be_torn(&Fingerprint { size: 1, mtime: Stamp(0), ctime: Stamp(ctime), inode: 1 }, began, FINE_GRAIN)
+    };
+    assert!(at(9_990_000_000) && at(10_000_000_000) && at(10_001_000_000));
+    assert!(!at(9_980_000_000), "a grain ago is long enough");
+    assert!(!at(90_000_000_000), "or a file from the future would never be uploaded");
+}
+
+#[test]
 fn whole_second_stamps_are_coarse() {
     let at = |mtime, ctime| grain(&Fingerprint { size: 1, mtime: Stamp(mtime), ctime: Stamp(ctime), inode: 1 }, false);
     assert_eq!(at(1_000_000_000, 2_000_000_000), COARSE_GRAIN);

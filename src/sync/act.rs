@@ -116,6 +116,7 @@ impl Work<'_> {
             let _slot = self.slot().await?;
             let stored = pipeline.bucket.put(&source.key, body.clone(), digest, &attributes).await;
             let stored = stored.map_err(|error| pipeline.remote_failure(error))?;
+            pipeline.has_stored.store(true, Ordering::Relaxed);
             pipeline.report.bytes_sent.fetch_add(meta.fingerprint.size, Ordering::Relaxed);
             return Ok(stored);
         }
@@ -135,21 +136,27 @@ impl Work<'_> {
             cancel: &pipeline.cancel,
             progress: &progress,
         };
-        pipeline.bucket.put_large(&source.key, upload).await.map_err(|error| match error {
+        let stored = pipeline.bucket.put_large(&source.key, upload).await.map_err(|error| match error {
             UploadError::Remote(error) => pipeline.remote_failure(error),
             UploadError::Read { source, .. } => PathError::Read(ReadError::Io(source)).into(),
             UploadError::Changed { .. } => PathError::Read(ReadError::Changed).into(),
             UploadError::Cancelled { .. } => Failure::Cancelled,
-        })
+        })?;
+        pipeline.has_stored.store(true, Ordering::Relaxed);
+        Ok(stored)
     }
 
     fn attributes(&self, source: &Source, md5chksum: Option<Digest>) -> Attributes {
         Attributes { content_type: remote::content_type(self.path), meta: source.content.meta, md5chksum }
     }
 
-    /// A slot for one request. Slots are never closed while there is work.
+    /// A slot for one request, unless everything is to stop first. Slots are never closed while there is work.
     async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        self.pipeline.bounds.throttle.slot().await.ok_or(Failure::Cancelled)
+        tokio::select! {
+            biased;
+            () = self.pipeline.cancel.cancelled() => Err(Failure::Cancelled),
+            slot = self.pipeline.bounds.throttle.slot() => slot.ok_or(Failure::Cancelled),
+        }
     }
 
     /// Takes over an object that holds the content already.

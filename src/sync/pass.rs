@@ -1,7 +1,7 @@
 //! One pass over one folder: reconcile, work off what was found, judge the deletions, write down the state.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -198,6 +198,8 @@ fn pipeline(
         })),
         report: Arc::clone(&worlds.report),
         mode,
+        has_stored: AtomicBool::new(false),
+        refused: AtomicU32::new(0),
         // A token of its own: a folder that stops itself stops no other.
         cancel: cancel.child_token(),
         watch_directory: None,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use crate::catalog::{self, Catalog, CatalogError};
 use crate::config::settings::FolderSettings;
 use crate::local::look::Root;
 use crate::model::{FolderId, ObjectKey, RelPath, Row};
-use crate::remote::{Bucket, Budget, RemoteError};
+use crate::remote::{Bucket, Budget, RemoteError, Trouble};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::feed::Feed;
 use crate::sync::gate::Gate;
@@ -22,6 +22,10 @@ use crate::sync::throttle::Throttle;
 
 /// Tries of a path in one pass; the next pass starts afresh.
 pub const MAX_ATTEMPTS: u32 = 5;
+
+/// Refused uploads of a pass that has stored nothing, after which it stops: a policy may except some keys, but credentials
+/// that may write nothing must not cost a request and a failed row for each file.
+const MAX_REFUSED: u32 = 32;
 
 /// Bounds that all folders of the program share.
 #[derive(Debug, Clone)]
@@ -87,6 +91,10 @@ pub struct Pipeline {
     pub report: Arc<Report>,
     /// Act or plan.
     pub mode: Mode,
+    /// Whether the store has taken any object in this pass.
+    pub has_stored: AtomicBool,
+    /// Uploads that it has refused.
+    pub refused: AtomicU32,
     /// Set when everything is to stop.
     pub cancel: CancellationToken,
     /// Sets a watch on a directory before it is read, where the folder is watched.
@@ -166,9 +174,17 @@ impl Pipeline {
             self.bounds.throttle.slow_down(Instant::now());
         }
         match error.retry() {
+            crate::model::Retry::Fatal if self.is_about_the_key(&error) => PathError::Remote(Box::new(error)).into(),
             crate::model::Retry::Fatal => self.remote_fatal(error).into(),
             crate::model::Retry::Later | crate::model::Retry::Never => PathError::Remote(Box::new(error)).into(),
         }
+    }
+
+    /// Whether a refusal to write may concern this key only, as a bucket's policy may have it.
+    fn is_about_the_key(&self, error: &RemoteError) -> bool {
+        error.trouble == Trouble::Denied
+            && error.key.is_some()
+            && (self.refused.fetch_add(1, Ordering::Relaxed) < MAX_REFUSED || self.has_stored.load(Ordering::Relaxed))
     }
 
     /// An error of S3 that concerns the whole folder.

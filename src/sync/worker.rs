@@ -112,6 +112,10 @@ impl Crew<'_> {
             }
         };
         for job in jobs {
+            // The rest of the batch is left for the next pass.
+            if pipeline.cancel.is_cancelled() {
+                break;
+            }
             if job.scope == Scope::Tree || known.had_something_below.contains(job.path.as_str()) {
                 self.waiting_trees.push_back(job);
                 self.start_trees();
@@ -283,6 +287,10 @@ async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: Fil
         return Ok(Settled::Deferred { pause: grain + Duration::from_millis(1) });
     }
     let (file, content, guard) = read(work, &meta).await?;
+    // Two stamps in one tick look alike: this file is hardly ever at rest, and is tried again like one that changed.
+    if !eager && plan::may_be_torn(&content.meta.fingerprint, content.began, grain) {
+        return Err(PathError::Read(ReadError::Changed).into());
+    }
     let size = content.meta.fingerprint.size;
     let conclusion = plan::conclude(decision, size, content.digest, work.row, &job.hint.remote);
     let racy = plan::is_racy(&content.meta.fingerprint, content.began, grain);

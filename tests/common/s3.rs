@@ -15,6 +15,7 @@ use agent_portail::demo::s3::EmbeddedS3;
 use aws_credential_types::Credentials;
 use aws_sdk_s3::config::{BehaviorVersion, Region};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::EncodingType;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -214,8 +215,13 @@ impl TestS3 {
         let mut keys = Vec::new();
         let mut token = None;
         loop {
-            let page = self.sdk.list_objects_v2().bucket(bucket).set_continuation_token(token).send().await.unwrap();
-            keys.extend(page.contents().iter().map(|object| object.key().unwrap().to_owned()));
+            // XML could not hold every key.
+            let list = self.sdk.list_objects_v2().bucket(bucket).encoding_type(EncodingType::Url);
+            let page = list.set_continuation_token(token).send().await.unwrap();
+            keys.extend(page.contents().iter().map(|object| {
+                let key = object.key().unwrap().replace('+', " ");
+                percent_encoding::percent_decode_str(&key).decode_utf8().unwrap().into_owned()
+            }));
             token = page.next_continuation_token().map(str::to_owned);
             if token.is_none() {
                 return keys;

@@ -1,0 +1,24 @@
+//! `agent-portail sync` and the catalog, on a real PostgreSQL and a real S3 API.
+//!
+//! One program for all of it: each links the whole S3 SDK.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod adopt;
+mod agents;
+mod catalog;
+mod catalog_tls;
+mod cluster;
+mod content;
+mod deletes;
+mod dry_run;
+mod identity;
+mod names;
+mod outage;
+mod pass;
+mod refused;
+mod rename;
+mod skip;
