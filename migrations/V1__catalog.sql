@@ -1,8 +1,6 @@
 -- The catalog: what agent-portail knows of each folder and file. Outsiders (Grafana, SQL users) read these tables;
 -- their names and columns are a contract. Sizes are bytes, digests are raw MD5.
 
-CREATE SCHEMA IF NOT EXISTS portail;
-
 -- One mirrored folder: a bucket and prefix, and the agent that holds it at present.
 CREATE TABLE portail.folder (
     id                 bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

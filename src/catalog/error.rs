@@ -139,7 +139,7 @@ impl CatalogError {
 
     /// Whether it stays as it is until a person changes something: waiting for it is of no use.
     pub fn is_final(&self) -> bool {
-        matches!(self.cause, Cause::TooOld { .. } | Cause::CaFile { .. } | Cause::Newer { .. } | Cause::Migration(_))
+        matches!(*self.cause, Cause::TooOld { .. } | Cause::CaFile { .. } | Cause::Newer { .. } | Cause::Migration(_))
     }
 
     /// Whether it is this row's own fault, so that the rest of its batch can go in without it.

@@ -88,7 +88,7 @@ pub struct FolderOverview {
 /// Writes down that this agent mirrors this folder, taking it over from whoever held it before.
 ///
 /// # Errors
-/// If a prefix in the same bucket begins this one or is begun by it, or the catalog can't be written to.
+/// If another agent's prefix in the same bucket begins this one or is begun by it, or the catalog can't be written to.
 pub async fn claim(catalog: &Catalog, claim: &Claim<'_>) -> Result<FolderRecord, CatalogError> {
     let what = "claim the folder";
     let path = claim.path.to_string_lossy();
@@ -98,7 +98,7 @@ pub async fn claim(catalog: &Catalog, claim: &Claim<'_>) -> Result<FolderRecord,
         WITH other AS MATERIALIZED (
             SELECT f.prefix, f.name, f.agent FROM portail.folder f
             WHERE f.endpoint = $4 AND f.bucket = $5 AND f.prefix <> $6
-              AND (starts_with(f.prefix, $6) OR starts_with($6, f.prefix)) LIMIT 1
+              AND f.agent <> $1 AND (starts_with(f.prefix, $6) OR starts_with($6, f.prefix)) LIMIT 1
         ), claimed AS (
             INSERT INTO portail.folder (agent, name, path, endpoint, bucket, prefix)
             SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT FROM other)

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio_postgres::{AsyncMessage, Connection};
 
 use super::deletes::DECISION_CHANNEL;
-use super::{ANSWER, Catalog, CatalogError, Cause};
+use super::{ANSWER, Catalog, CatalogError, Cause, SESSION};
 use crate::model::Printable;
 
 /// Who holds a lock.
@@ -79,7 +79,7 @@ pub async fn try_lock(catalog: &Catalog, endpoint: &str, bucket: &str, prefix: &
     let what = "take the writer's lock";
     let failed = |error: tokio_postgres::Error| CatalogError::new(what, &catalog.place, error.into());
     let key = lock_key(endpoint, bucket, prefix);
-    let (client, connection) = catalog.config.connect(catalog.tls.clone()).await.map_err(failed)?;
+    let (client, connection) = catalog.connect(what).await?;
     let (end, ended) = watch::channel(false);
     let decided = Arc::new(Notify::new());
     tokio::spawn(drive(connection, Arc::clone(&decided), end));
@@ -89,7 +89,11 @@ pub async fn try_lock(catalog: &Catalog, endpoint: &str, bucket: &str, prefix: &
         .map_err(failed)?;
     if catalog.column::<bool>(what, &row, 0)? {
         // A session of its own is what LISTEN needs, too.
-        client.batch_execute(&format!("LISTEN {DECISION_CHANNEL}")).await.map_err(failed)?;
+        let session = format!("LISTEN {DECISION_CHANNEL}; {SESSION}");
+        tokio::time::timeout(ANSWER, client.batch_execute(&session))
+            .await
+            .map_err(|_| CatalogError::new(what, &catalog.place, Cause::NoAnswer))?
+            .map_err(failed)?;
         return Ok(Attempt::Held(WriterLock { _client: client, ended, decided }));
     }
     Ok(Attempt::Taken(holder(catalog, what, key).await?))

@@ -15,8 +15,11 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use secrecy::ExposeSecret as _;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Config, Row};
+use tokio_postgres::{Config, Connection, Row, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::settings::DatabaseSettings;
 pub use error::{CatalogError, Cause};
@@ -30,12 +33,21 @@ const STATEMENT: Duration = Duration::from_secs(20);
 /// And this is when we give up on a server that does not answer at all: the server's own limit does not help on a dead link.
 const ANSWER: Duration = Duration::from_secs(25);
 
+/// What every session is set to. Generic plans: with statistics that are older than a folder, a plan for the values at hand
+/// goes through its rows again and again. Keepalives on the server's side: a holder of the writer's lock whose machine has
+/// lost its power must not keep it for hours.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET tcp_keepalives_idle = 10; \
+    SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
+
+/// What keeps a connection outside the pool going.
+type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+
 /// A pool of connections to the catalog.
 #[derive(Clone)]
 pub struct Catalog {
     pool: Pool,
     config: Config,
-    tls: tokio_postgres_rustls::MakeRustlsConnect,
+    tls: MakeRustlsConnect,
     /// For messages: where it is, without any secret.
     place: String,
 }
@@ -68,7 +80,7 @@ impl Catalog {
             .recycle_timeout(Some(Duration::from_secs(2)))
             .post_create(Hook::async_fn(|client, _| {
                 Box::pin(async move {
-                    let limit = format!("SET statement_timeout = {}", STATEMENT.as_millis());
+                    let limit = format!("SET statement_timeout = {}; {SESSION}", STATEMENT.as_millis());
                     client.batch_execute(&limit).await.map_err(HookError::Backend)
                 })
             }))
@@ -104,6 +116,14 @@ impl Catalog {
             "off" => Ok(()),
             _ => Err(self.strange(what, "it only reads")),
         }
+    }
+
+    /// A connection of its own, outside the pool, with what drives it.
+    async fn connect(&self, what: &'static str) -> Result<(tokio_postgres::Client, Driver), CatalogError> {
+        // The client's own limit covers the TCP connection only, not a server that accepts and says nothing.
+        let connected = tokio::time::timeout(CONNECT, self.config.connect(self.tls.clone())).await;
+        let connected = connected.map_err(|_| CatalogError::new(what, &self.place, Cause::NoAnswer))?;
+        connected.map_err(|error| CatalogError::new(what, &self.place, error.into()))
     }
 
     /// A connection out of the pool.
@@ -204,7 +224,8 @@ fn connection_config(settings: &DatabaseSettings, application_name: &str) -> Con
         // The server cuts it there itself, with a notice.
         .application_name(application_name.chars().take(60).collect::<String>())
         .connect_timeout(CONNECT)
-        .ssl_mode(tls::mode(&settings.tls))
+        // A socket is never encrypted, whatever is asked of TCP: nobody can listen in on it.
+        .ssl_mode(if settings.host.starts_with('/') { SslMode::Disable } else { tls::mode(&settings.tls) })
         .keepalives(true)
         .keepalives_idle(Duration::from_secs(10))
         .keepalives_interval(Duration::from_secs(5))

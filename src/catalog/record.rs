@@ -143,7 +143,8 @@ WITH input AS (
     SELECT $1, path, raw_path, regexp_replace(path, '^.*/', ''), key, 'failed', error, 1
     FROM input WHERE state = 'failed' ORDER BY path
     ON CONFLICT (folder_id, path) DO UPDATE SET
-        state = 'failed', error = excluded.error, attempts = portail.file.attempts + 1
+        -- A removal that was begun stays one: its object may be gone.
+        state = CASE WHEN portail.file.state = 'deleting' THEN 'deleting' ELSE 'failed' END, error = excluded.error, attempts = portail.file.attempts + 1
 ), kept AS (
     UPDATE portail.file f SET state = 'kept', error = NULL FROM input
     WHERE f.folder_id = $1 AND f.path = input.path AND input.state = 'kept' AND f.etag IS NOT NULL

@@ -102,7 +102,7 @@ pub async fn migrate(catalog: &Catalog) -> Result<Migrated, CatalogError> {
     }
     let failed = |error: tokio_postgres::Error| CatalogError::new(what, &catalog.place, error.into());
     // A connection of its own: the lock ends with it, whatever happens here, and its statements may take long.
-    let (mut client, connection) = catalog.config.connect(catalog.tls.clone()).await.map_err(failed)?;
+    let (mut client, connection) = catalog.connect(what).await?;
     let driving = tokio::spawn(connection);
     let locked = tokio::time::timeout(ANSWER + LOCK_WAIT, async {
         client.batch_execute(&format!("SET lock_timeout = {}", LOCK_WAIT.as_millis())).await?;
@@ -118,7 +118,11 @@ pub async fn migrate(catalog: &Catalog) -> Result<Migrated, CatalogError> {
         Err(_) => return Err(CatalogError::new(what, &catalog.place, Cause::NoAnswer)),
     }
     let from = applied(catalog, what).await?;
-    client.batch_execute("CREATE SCHEMA IF NOT EXISTS portail").await.map_err(failed)?;
+    // The administrator may have made it: then no right to make one is needed.
+    let rows = client.query("SELECT FROM pg_namespace WHERE nspname = 'portail'", &[]).await.map_err(failed)?;
+    if rows.is_empty() {
+        client.batch_execute("CREATE SCHEMA portail").await.map_err(failed)?;
+    }
     let mut runner = embedded::migrations::runner();
     runner.set_migration_table_name(HISTORY);
     let result = runner.run_async(&mut client).await;

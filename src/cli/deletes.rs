@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
 
-use super::{DeletesCommand, Exit, output, summary};
+use super::{DeletesCommand, Exit, UsageError, output, summary};
 use crate::agent::{application_name, endpoint_name};
 use crate::catalog::deletes::{self, Decision};
 use crate::catalog::{Catalog, folder, schema};
@@ -133,11 +133,8 @@ fn show(folder: &FolderSettings, page: &[deletes::Held], json: bool) -> String {
 }
 
 fn configured<'s>(settings: &'s Settings, name: &str) -> anyhow::Result<&'s FolderSettings> {
-    settings
-        .folders
-        .iter()
-        .find(|folder| folder.name == name)
-        .with_context(|| format!("find the folder `{}` in the configuration", Printable(name)))
+    let found = settings.folders.iter().find(|folder| folder.name == name);
+    Ok(found.ok_or_else(|| UsageError(format!("find the folder `{}` in the configuration", Printable(name))))?)
 }
 
 async fn find(settings: &Settings, catalog: &Catalog, name: &str) -> anyhow::Result<FolderId> {

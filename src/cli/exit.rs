@@ -24,6 +24,11 @@ pub enum Exit {
     Configuration,
 }
 
+/// The command line names something that there is not.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
 impl Exit {
     /// The number that the shell sees.
     pub fn code(self) -> u8 {
@@ -54,7 +59,7 @@ impl Exit {
             }
             None => {
                 text.push_str(&format!("agent-portail: failed to {}", Chain(error.as_ref())));
-                Self::Trouble
+                if error.downcast_ref::<UsageError>().is_some() { Self::Usage } else { Self::Trouble }
             }
         };
         // Where standard error is closed, the status must do.

@@ -26,7 +26,7 @@ pub mod sync;
 mod exit;
 mod flag;
 
-pub use exit::Exit;
+pub use exit::{Exit, UsageError};
 
 /// Mirrors local folders to an S3 bucket and records each file in PostgreSQL.
 #[derive(Debug, Parser)]

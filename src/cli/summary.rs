@@ -102,18 +102,27 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
             Some(Verdict::Postponed { reason }) => {
                 let _ = writeln!(text, "  deletions postponed: {}", Printable(reason));
             }
-            Some(Verdict::Held { reason }) => write_held(text, outcome, end, Some(reason)),
-            Some(Verdict::Drained) | None if end.held > 0 => write_held(text, outcome, end, None),
+            Some(Verdict::Held { reason, doubtful_folder }) => {
+                write_held(text, outcome, end, Some(reason), *doubtful_folder)
+            }
+            Some(Verdict::Drained) | None if end.held > 0 => write_held(text, outcome, end, None, false),
             Some(Verdict::Drained) | None => {}
         }
     }
 }
 
-fn write_held(text: &mut String, outcome: &Outcome, end: &PassEnd, reason: Option<&String>) {
+fn write_held(text: &mut String, outcome: &Outcome, end: &PassEnd, reason: Option<&String>, doubtful_folder: bool) {
     let reason = reason.map(|reason| format!(": {}", Printable(reason))).unwrap_or_default();
     let folder = Printable(outcome.name());
     let _ = writeln!(text, "  HELD: {} deletions wait for your decision{reason}", end.held);
     let _ = writeln!(text, "    agent-portail deletes list --folder {folder}");
+    if doubtful_folder {
+        let _ = writeln!(
+            text,
+            "    agent-portail deletes approve --identity --folder {folder}    (if this is the right folder)"
+        );
+        return;
+    }
     let _ = writeln!(text, "    agent-portail deletes approve --folder {folder}    (or reject, to keep the objects)");
 }
 
@@ -168,7 +177,7 @@ fn folder_json(outcome: &Outcome) -> serde_json::Value {
         summary.skipped.iter().map(|(reason, paths)| (reason.describe(), paths.count)).collect();
     let (held, reason) = match &outcome.end {
         Ok(end) => match &end.verdict {
-            Some(Verdict::Held { reason } | Verdict::Postponed { reason }) => (end.held, Some(reason.clone())),
+            Some(Verdict::Held { reason, .. } | Verdict::Postponed { reason }) => (end.held, Some(reason.clone())),
             Some(Verdict::Drained) | None => (end.held, None),
         },
         Err(error) => (0, Some(chain(error))),

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::summary::{self, Outcome};
-use super::{Exit, SyncArgs, output, progress};
+use super::{Exit, SyncArgs, UsageError, output, progress};
 use crate::agent::{Passes, Task};
 use crate::config::require_folders;
 use crate::config::settings::{FolderSettings, Settings};
@@ -68,7 +68,7 @@ pub fn select(settings: &Settings, names: &[String]) -> anyhow::Result<Vec<Folde
     for name in names {
         let folder = settings.folders.iter().find(|folder| folder.name == *name).ok_or_else(|| {
             let known: Vec<&str> = settings.folders.iter().map(|folder| folder.name.as_str()).collect();
-            anyhow::anyhow!("find the folder `{}`: the configuration has {}", Printable(name), known.join(", "))
+            UsageError(format!("find the folder `{}`: the configuration has {}", Printable(name), known.join(", ")))
         })?;
         if chosen.iter().all(|other| other.name != folder.name) {
             chosen.push(folder.clone());

@@ -36,6 +36,8 @@ pub enum Verdict {
     Held {
         /// In words.
         reason: String,
+        /// The folder may be another one: that is to be decided on, not each deletion.
+        doubtful_folder: bool,
     },
     /// Nothing was judged, since the pass could not see everything: the next one will.
     Postponed {
@@ -89,7 +91,11 @@ pub async fn settle(
     } else {
         over_threshold(pipeline, tally.fresh() + tally.held, rows_synced)
     };
-    carry_out(pipeline, id, pass, reason).await
+    let judged = carry_out(pipeline, id, pass, reason).await?;
+    Ok(match judged {
+        Verdict::Held { reason, .. } => Verdict::Held { reason, doubtful_folder: verdict == IdentityVerdict::Doubt },
+        other @ (Verdict::Drained | Verdict::Postponed { .. }) => other,
+    })
 }
 
 /// Judges deletions that events have led to. `before` were deleted in the last hour, when the folder had `rows_synced`.
@@ -141,7 +147,7 @@ async fn carry_out(
     }
     catalog::deletes::leave_held(&pipeline.catalog, id, pass).await?;
     drain(pipeline, id, pass).await?;
-    Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason }))
+    Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason, doubtful_folder: false }))
 }
 
 fn postponed(reason: &str) -> Verdict {
