@@ -56,7 +56,11 @@ where
                 (None, region) => region,
             };
             let request = error.request_id().map(str::to_owned);
-            return (classify(status, code.as_deref()), Box::new(Answer { status, code, message, request }));
+            let trouble = match classify(status, code.as_deref()) {
+                Trouble::Denied if message.as_deref().is_some_and(is_about_credentials) => Trouble::Credentials,
+                other => other,
+            };
+            return (trouble, Box::new(Answer { status, code, message, request }));
         }
         // The body could not be read or understood. Only an error's status still says something.
         let trouble = if (200..300).contains(&status) { Trouble::Unexpected } else { classify(status, None) };
@@ -109,6 +113,11 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
         next = error.source();
     }
     None
+}
+
+/// Garage says `AccessDenied` to whatever it refuses; its message tells wrong credentials from a missing right.
+fn is_about_credentials(message: &str) -> bool {
+    message.contains("Invalid signature") || message.contains("No such key:")
 }
 
 /// By the error's code, and where it has none (HEAD has no body, proxies don't know S3) by the status.
@@ -188,6 +197,13 @@ mod tests {
         assert_eq!(classify(400, Some("BadDigest")), Trouble::Damaged);
         assert_eq!(classify(400, Some("KeyTooLongError")), Trouble::Rejected);
         assert_eq!(classify(200, Some("SomethingNew")), Trouble::Server);
+    }
+
+    #[test]
+    fn garage_tells_wrong_credentials_by_its_message() {
+        assert!(is_about_credentials("Forbidden: Invalid signature"));
+        assert!(is_about_credentials("Forbidden: No such key: GK00"));
+        assert!(!is_about_credentials("Forbidden: Operation is not allowed for this key."));
     }
 
     #[test]

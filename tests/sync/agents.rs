@@ -23,6 +23,7 @@ async fn a_second_agent_gives_up_after_five_seconds_and_names_the_holder() {
     agent.write("a", "a");
     let lock = hold_lock(&agent).await;
     let pass = agent.run(&["sync"]).await.expect_code(1);
+    assert!((Duration::from_secs(5)..Duration::from_secs(15)).contains(&pass.took), "{:?}", pass.took);
     pass.expect_words(&["take the writer's lock of the folder `files`", "`agent-portail rival`", "--wait"]);
     assert_eq!(agent.s3.counts(), [].into(), "nothing was even looked at");
     drop(lock);

@@ -157,6 +157,10 @@ async fn a_file_whose_name_takes_another_bytes_form_is_uploaded_anew() {
 #[tokio::test]
 async fn keys_that_are_too_long_are_reported_and_keep_nothing_else_out() {
     let mut agent = Agent::start().await;
+    if !agent.s3.is_embedded() {
+        // Garage takes no more than about 450 bytes.
+        return;
+    }
     agent.prefix = "prefix/".to_owned();
     let fits = format!("{}/{}", vec!["d".repeat(200); 5].join("/"), "x".repeat(1024 - 7 - 5 * 201));
     agent.write(&fits, "fits");
