@@ -6,6 +6,7 @@ pub mod deletes;
 pub mod error;
 pub mod file;
 pub mod folder;
+pub mod history;
 pub mod lock;
 pub mod record;
 pub mod schema;

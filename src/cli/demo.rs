@@ -1,15 +1,18 @@
-//! `agent-portail demo`: a folder, an S3 API and a PostgreSQL on this machine, with nothing to configure.
+//! `agent-portail demo`: a folder, an S3 API and a PostgreSQL on this machine, with nothing to configure: one pass, and then
+//! the daemon.
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{DemoArgs, Exit, SyncArgs, output, sync};
-use crate::config::settings::Settings;
-use crate::config::{ConfigFile, Sources, load};
+use crate::config::{ConfigFile, Effective, Sources, load};
+use crate::daemon;
 use crate::demo::postgres::Cluster;
 use crate::demo::s3::EmbeddedS3;
 
@@ -38,42 +41,40 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     let s3 = EmbeddedS3::start(&objects, 0).await?;
     s3.create_bucket(NAME).await?;
 
-    let settings = settings(home.path(), &folder, &cluster, &s3)?;
+    let effective = configuration(home.path(), &folder, &cluster, &s3)?;
     output::print(format_args!("Syncing {}…\n\n", folder.display()))?;
     let pass = SyncArgs { dry_run: false, json: false, folders: Vec::new(), wait: false };
-    let exit = sync::run(&settings, pass).await?;
+    let exit = sync::run(&effective.settings, pass).await?;
     output::print(format_args!("{}", rows(&cluster)))?;
     if !args.once && exit != Exit::Interrupted {
         output::print(format_args!("{}", tour(&folder, &cluster, &s3)))?;
-        output::print(format_args!("\nPress Ctrl-C to stop; everything but your folder is removed then.\n"))?;
-        stopped().await.context("wait for Ctrl-C")?;
+        output::print(format_args!(
+            "\nNow it watches: save, rename and delete files there, and see each change here.\n\
+             Press Ctrl-C to stop; everything but your folder is removed then.\n\n"
+        ))?;
+        let again = effective.clone();
+        daemon::run::run(effective, Box::new(move || Ok(again.clone())), CancellationToken::new()).await?;
     }
     s3.shutdown().await;
     tokio::task::spawn_blocking(move || drop(cluster)).await?;
     Ok(exit)
 }
 
-async fn stopped() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
 /// The defaults, for this folder and these servers. Nothing of the caller's environment takes part.
-fn settings(home: &Path, folder: &Path, cluster: &Cluster, s3: &EmbeddedS3) -> anyhow::Result<Settings> {
+fn configuration(home: &Path, folder: &Path, cluster: &Cluster, s3: &EmbeddedS3) -> anyhow::Result<Effective> {
     let environment: [(&str, OsString); 3] =
         [("SYNC_PATH", folder.into()), ("AWS_BUCKET_NAME", NAME.into()), ("AGENT_PORTAIL__AGENT__NAME", "demo".into())];
     let environment = environment.into_iter().map(|(name, value)| (OsString::from(name), value));
     let mut sources = Sources::capture(None, Vec::new(), environment);
     // A file that is not there is fine when nobody has named it; this one is not, and the machine's own does not take part.
     sources.config = ConfigFile::Default(home.join("config.toml"));
-    let mut settings = load(&sources)?.settings;
+    let mut effective = load(&sources)?;
+    let settings = &mut effective.settings;
     settings.database = cluster.settings(NAME);
     settings.s3 = s3.settings();
-    Ok(settings)
+    // Whatever port is free: a real agent may have the usual one.
+    settings.monitor.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    Ok(effective)
 }
 
 /// The first rows of the catalog.

@@ -13,6 +13,7 @@ use crate::logging::{self, Destination};
 
 pub mod config;
 pub mod deletes;
+pub mod explain;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod migrate;
@@ -78,6 +79,12 @@ pub enum Command {
     /// Lists, approves or rejects the deletions that a folder's threshold holds back
     #[command(subcommand)]
     Deletes(DeletesCommand),
+    /// Says why a path is or isn't synced: the rule that matched, its row, its last events
+    Explain {
+        /// A local path, or FOLDER:REL/PATH
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+    },
     /// Brings the database schema up to date
     ///
     /// `sync` does it at its start, too.
@@ -89,8 +96,8 @@ pub enum Command {
     Config,
     /// Shows everything on this machine, with nothing to configure
     ///
-    /// A throw-away PostgreSQL, an embedded S3 server and one pass over DIR or a sample folder. Removes what it made when it
-    /// ends.
+    /// A throw-away PostgreSQL, an embedded S3 server, and the daemon on DIR or a sample folder, until Ctrl-C. Removes what it
+    /// made when it ends.
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
 }
@@ -193,7 +200,7 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         #[cfg(feature = "demo")]
         if let Command::Demo(args) = self.command {
-            let _guard = logging::init(&DEMO_LOG, Destination::Command)?;
+            let _guard = logging::init(&demo_log(&args), Destination::Command)?;
             return runtime.block_on(demo::run(args));
         }
         let sources = Sources::capture(self.config, self.set, std::env::vars_os());
@@ -214,9 +221,12 @@ fn command_log(effective: &Effective) -> LogSettings {
     LogSettings { level: if asked { log.level } else { log.level.min(LogLevel::Warn) }, ..log.clone() }
 }
 
-/// The demo reads no configuration.
+/// The demo reads no configuration. While it watches, each outcome is shown.
 #[cfg(feature = "demo")]
-const DEMO_LOG: LogSettings = LogSettings { method: LogMethod::Stdout, level: LogLevel::Warn, format: LogFormat::Text };
+fn demo_log(args: &DemoArgs) -> LogSettings {
+    let level = if args.once { LogLevel::Warn } else { LogLevel::Success };
+    LogSettings { method: LogMethod::Stdout, level, format: LogFormat::Text }
+}
 
 /// One line a command.
 async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit> {
@@ -228,6 +238,7 @@ async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit
         Command::Status(args) => status::run(&effective.settings, args).await,
         Command::Check(_) => bail!("run `check`: it is not part of this build"),
         Command::Deletes(command) => deletes::run(&effective.settings, command).await,
+        Command::Explain { path } => explain::run(&effective.settings, &path).await,
         Command::Migrate => migrate::run(&effective.settings).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,

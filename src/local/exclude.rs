@@ -69,6 +69,18 @@ impl Excludes {
         !self.is_empty() && self.rules.matched(path, is_directory).is_ignore()
     }
 
+    /// The rule that excludes this file or a directory that it lies in, as it was written.
+    pub fn rule(&self, path: &RelPath) -> Option<String> {
+        let path = path.as_path();
+        let above = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+        let candidates = above.map(|directory| (directory, true)).chain([(path, false)]);
+        let rule = |(path, is_directory)| match self.rules.matched(path, is_directory) {
+            ignore::Match::Ignore(rule) => Some(rule.original().to_owned()),
+            ignore::Match::None | ignore::Match::Whitelist(_) => None,
+        };
+        candidates.filter_map(rule).next()
+    }
+
     /// Whether a rule excludes this file or a directory that it lies in. As with git, a file can't be taken in again when a
     /// directory above it is excluded.
     pub fn excludes(&self, path: &RelPath) -> bool {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::local::hash::{self, Content, ReadError};
-use crate::model::{ETag, FileMeta, Local, Remote, Retry, Row, Stamp};
+use crate::model::{ETag, FileMeta, Local, RelPath, Remote, Retry, Row, Stamp};
 use crate::plan::{self, Conclusion, Decision};
 use crate::queue::{Job, Scope, Settled, backoff};
 use crate::remote::BudgetGuard;
@@ -127,7 +127,7 @@ impl Crew<'_> {
                 }
             }
             let row = known.rows.remove(job.path.as_str());
-            let inode = job.hint.new_inode;
+            let inode = job.hint.new_inode.or_else(|| known.inodes.get(job.path.as_str()).copied());
             let candidates = inode.and_then(|inode| known.same_inode.get(&inode)).cloned().unwrap_or_default();
             self.paths.spawn(live(Arc::clone(pipeline), job, row, candidates));
         }
@@ -148,6 +148,8 @@ struct Known {
     same_inode: HashMap<u64, Vec<Row>>,
     /// Paths without a row, that have rows below them: they were directories.
     had_something_below: HashSet<String>,
+    /// Of files that events have told of and that have no row.
+    inodes: HashMap<String, u64>,
 }
 
 impl Known {
@@ -165,15 +167,38 @@ impl Known {
         let had_something_below = pipeline.paths_with_rows_below(&events).await?.into_iter().collect();
         // The row of a file that has none may be found under another path by its inode.
         let without_row = jobs.iter().filter(|job| !rows.contains_key(job.path.as_str()));
-        let inodes: Vec<u64> = without_row.filter_map(|job| job.hint.new_inode).collect();
+        let mut inodes: Vec<u64> = without_row.filter_map(|job| job.hint.new_inode).collect();
+        let told: Vec<RelPath> = jobs
+            .iter()
+            .filter(|job| job.hint.new_inode.is_none() && events.contains(&job.path.as_str()))
+            .map(|job| RelPath::clone(&job.path))
+            .collect();
+        let seen = look_at_inodes(pipeline, told).await?;
+        inodes.extend(seen.values());
         let mut same_inode: HashMap<u64, Vec<Row>> = HashMap::new();
         for row in pipeline.rows_by_inode(&inodes).await? {
             if let Some(fingerprint) = row.fingerprint {
                 same_inode.entry(fingerprint.inode).or_default().push(row);
             }
         }
-        Ok(Self { rows, same_inode, had_something_below })
+        Ok(Self { rows, same_inode, had_something_below, inodes: seen })
     }
+}
+
+/// The inodes of the regular files among these paths. A rename tells of two paths and of no more.
+async fn look_at_inodes(pipeline: &Pipeline, paths: Vec<RelPath>) -> Result<HashMap<String, u64>, SyncError> {
+    if paths.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let root = Arc::clone(&pipeline.root);
+    let look = move || {
+        let inode = |path: RelPath| match root.look(&path) {
+            Local::Present(meta) => Some((path.as_str().to_owned(), meta.fingerprint.inode)),
+            Local::Absent | Local::Skipped(_) | Local::Unknown(_) => None,
+        };
+        paths.into_iter().filter_map(inode).collect()
+    };
+    blocking("look", look).await
 }
 
 /// An error that concerns the whole folder ends a single pass; a long-running process waits for better times.

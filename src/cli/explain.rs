@@ -1,0 +1,107 @@
+//! `agent-portail explain PATH`: why a path is or isn't synced.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::{Exit, UsageError, output};
+use crate::agent::{application_name, endpoint_name};
+use crate::catalog::{self, Catalog, file, folder};
+use crate::config::settings::{FolderSettings, Settings};
+use crate::local::look::Root;
+use crate::model::{FolderId, Local, ObjectKey, Printable, RelPath};
+
+/// Events of the path's history that are shown.
+const EVENTS: i64 = 10;
+
+/// Says what the folder, the rules and the catalog know of a path: a local one, or `FOLDER:REL/PATH`.
+///
+/// # Errors
+/// If the path is in no folder, or the catalog can't be read.
+pub async fn run(settings: &Settings, path: &Path) -> anyhow::Result<Exit> {
+    let (folder, path) = locate(settings, path)?;
+    let mut text = format!("{}:{path}\n", Printable(&folder.name));
+    let key = ObjectKey::new(&folder.prefix, &path);
+    let _ = writeln!(text, "  object   s3://{}/{key}", Printable(&folder.bucket));
+    if key.is_too_long() {
+        text.push_str("  its key is longer than S3 allows: shorten the path or the prefix\n");
+    }
+    let local = explain_local(&folder, &path).await?;
+    text.push_str(&local);
+    let catalog = Catalog::open(&settings.database, &application_name(&settings.agent.name))?;
+    match folder::find(&catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix).await? {
+        Some(record) => text.push_str(&explain_row(&catalog, record.id, &path).await?),
+        None => text.push_str("  row      none: the folder was never synced\n"),
+    }
+    output::print(format_args!("{text}"))?;
+    Ok(Exit::Done)
+}
+
+/// The folder that the path is in, and the path in it.
+fn locate(settings: &Settings, path: &Path) -> anyhow::Result<(FolderSettings, RelPath)> {
+    use std::os::unix::ffi::OsStrExt as _;
+    if let Some((name, below)) = path.to_str().and_then(|text| text.split_once(':'))
+        && let Some(folder) = settings.folders.iter().find(|folder| folder.name == name)
+    {
+        return Ok((folder.clone(), RelPath::from_raw(below.trim_start_matches('/').as_bytes())));
+    }
+    let absolute = std::path::absolute(path).context("make the path absolute")?;
+    // The last part may be a link or be gone, so only what leads to it is resolved.
+    let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());
+    let resolved: Option<PathBuf> = parent.and_then(|parent| absolute.file_name().map(|name| parent.join(name)));
+    for candidate in resolved.iter().chain([&absolute]) {
+        for folder in &settings.folders {
+            let root = folder.path.canonicalize().unwrap_or_else(|_| folder.path.clone());
+            if let Ok(below) = candidate.strip_prefix(&root) {
+                return Ok((folder.clone(), RelPath::from_raw(below.as_os_str().as_bytes())));
+            }
+        }
+    }
+    Err(UsageError(format!("find a folder for {}: it is below none of the configured ones", path.display())).into())
+}
+
+async fn explain_local(folder: &FolderSettings, path: &RelPath) -> anyhow::Result<String> {
+    let (settings, path) = (folder.clone(), path.clone());
+    let seen = tokio::task::spawn_blocking(move || {
+        let root = Root::open(&settings)?;
+        Ok::<_, crate::local::look::RootError>((root.look(&path), root.excludes().rule(&path)))
+    });
+    let (local, rule) = seen.await??;
+    Ok(match local {
+        Local::Present(meta) => {
+            let size = super::summary::bytes(meta.fingerprint.size);
+            let time = humantime::format_rfc3339_millis(meta.fingerprint.mtime.to_system());
+            format!("  file     {size}, changed {time}\n")
+        }
+        Local::Absent => "  file     none: nothing stands there, or a directory does\n".to_owned(),
+        Local::Skipped(reason) => {
+            let rule = rule.map(|rule| format!(", by the rule `{}`", Printable(&rule))).unwrap_or_default();
+            format!("  file     not synced: {}{rule}\n", reason.describe())
+        }
+        Local::Unknown(why) => format!("  file     could not be seen: {}\n", Printable(&why)),
+    })
+}
+
+async fn explain_row(catalog: &Catalog, id: FolderId, path: &RelPath) -> anyhow::Result<String> {
+    let mut text = String::new();
+    match file::by_paths(catalog, id, &[path.as_str()]).await?.first() {
+        None => text.push_str("  row      none\n"),
+        Some(row) => {
+            let _ = write!(text, "  row      {}", row.state.as_str());
+            if let Some(synced) = &row.synced {
+                let _ = write!(text, ", {} bytes, MD5 {}, ETag {}", synced.size, synced.digest, synced.etag.as_str());
+            }
+            if row.attempts > 0 {
+                let _ = write!(text, ", {} failed tries", row.attempts);
+            }
+            text.push('\n');
+        }
+    }
+    for event in catalog::history::of_path(catalog, id, path.as_str(), EVENTS).await? {
+        let at = humantime::format_rfc3339_millis(event.at);
+        let detail = event.detail.map(|detail| format!(": {}", Printable(&detail))).unwrap_or_default();
+        let _ = writeln!(text, "  {at} {}{detail}", event.kind);
+    }
+    Ok(text)
+}
