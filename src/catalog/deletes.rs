@@ -283,8 +283,8 @@ pub async fn decide(
              UPDATE portail.held_delete SET decision = $3, decided_at = now(), decided_by = $4
              WHERE folder_id = $1 AND ($2::text IS NULL OR path = $2 OR (path > $2 || '/' AND path < $2 || '0'))
              RETURNING 1
-         ), told AS (SELECT pg_notify($5, $1::text))
-         SELECT count(*) FROM decided, told";
+         )
+         SELECT count(*), pg_notify($5, $1::text) FROM decided";
     catalog.count("decide on held deletions", sql, &[&folder.0, &sub, &decision.as_str(), &by, &DECISION_CHANNEL]).await
 }
 

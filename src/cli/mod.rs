@@ -13,9 +13,9 @@ use crate::logging::{self, Destination};
 
 pub mod config;
 pub mod deletes;
-pub mod explain;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod explain;
 pub mod migrate;
 pub mod output;
 pub mod progress;

@@ -191,7 +191,7 @@ fn folder_json(outcome: &Outcome) -> serde_json::Value {
         "done": summary.done,
         "bytes_sent": summary.bytes_sent,
         "rows_dropped": summary.dropped,
-        "drift": summary.drift,
+        "drift": summary.drift.values().sum::<u64>(),
         "empty_folders": summary.empty_directories,
         "foreign": summary.foreign.count,
         "skipped": skipped,

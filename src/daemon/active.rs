@@ -24,7 +24,7 @@ use crate::sync::deletes::{self, IdentityCheck, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::gate::Gate;
 use crate::sync::pass::Worlds;
-use crate::sync::pipeline::{Endurance, Mode, Pipeline};
+use crate::sync::pipeline::{Endurance, Mode, Pipeline, WatchDirectory};
 use crate::sync::reconcile::{Extent, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::worker;
@@ -156,7 +156,7 @@ fn pipeline(
     let worlds = &activity.worlds;
     let watch = Arc::clone(&activity.watch);
     let watches = activity.polls.is_none();
-    let watch_directory: Arc<dyn Fn(&std::path::Path) + Send + Sync> = Arc::new(move |path| watch.directory(path));
+    let watch_directory: WatchDirectory = Arc::new(move |path| watch.directory(path));
     Arc::new(Pipeline {
         folder: worlds.folder.clone(),
         root: Arc::clone(&activity.root),

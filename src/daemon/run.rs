@@ -213,7 +213,7 @@ impl Fleet {
         }
         self.effective = new;
         let wanted = self.settings().folders.clone();
-        let stay = |running: &Running| !all && wanted.iter().any(|folder| *folder == running.settings);
+        let stay = |running: &Running| !all && wanted.contains(&running.settings);
         let leave: Vec<String> =
             self.running.iter().filter(|(_, running)| !stay(running)).map(|(name, _)| name.clone()).collect();
         for name in leave {

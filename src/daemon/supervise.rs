@@ -48,7 +48,12 @@ pub async fn supervise(folder: Supervised, cancel: CancellationToken) {
             Err(error) => {
                 let (state, reason) = match &error {
                     SyncError::Root { .. } => (FolderState::Suspended, chain(&error)),
-                    _ => (FolderState::Degraded, chain(&error)),
+                    SyncError::Walk { .. }
+                    | SyncError::Catalog(_)
+                    | SyncError::Remote { .. }
+                    | SyncError::Locked { .. }
+                    | SyncError::LockLost { .. }
+                    | SyncError::Task { .. } => (FolderState::Degraded, chain(&error)),
                 };
                 if folder.live.set(state, Some(reason.clone())) {
                     tracing::error!(folder = %name, "the folder `{name}` is {}: failed to {reason}", state.as_str());

@@ -237,7 +237,12 @@ fn arrived(event: &Event) -> Arrived {
         | EventKind::Modify(ModifyKind::Name(
             RenameMode::To | RenameMode::Both | RenameMode::Any | RenameMode::Other,
         )) => Arrived::Renamed,
-        _ => Arrived::No,
+        EventKind::Any
+        | EventKind::Access(_)
+        | EventKind::Create(CreateKind::File)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => Arrived::No,
     }
 }
 

@@ -56,10 +56,10 @@ where
                 (None, region) => region,
             };
             let request = error.request_id().map(str::to_owned);
-            let trouble = match classify(status, code.as_deref()) {
-                Trouble::Denied if message.as_deref().is_some_and(is_about_credentials) => Trouble::Credentials,
-                other => other,
-            };
+            let denied_by_credentials = message.as_deref().is_some_and(is_about_credentials);
+            let classified = classify(status, code.as_deref());
+            let is_credentials = classified == Trouble::Denied && denied_by_credentials;
+            let trouble = if is_credentials { Trouble::Credentials } else { classified };
             return (trouble, Box::new(Answer { status, code, message, request }));
         }
         // The body could not be read or understood. Only an error's status still says something.

@@ -67,6 +67,9 @@ pub enum Mode {
     Plan(Arc<dyn Fn(PlannedStep) + Send + Sync>),
 }
 
+/// Sets a watch on a directory.
+pub type WatchDirectory = Arc<dyn Fn(&Path) + Send + Sync>;
+
 /// One folder's work: its worlds, its queue and what bounds it.
 pub struct Pipeline {
     /// As configured.
@@ -98,7 +101,7 @@ pub struct Pipeline {
     /// Set when everything is to stop.
     pub cancel: CancellationToken,
     /// Sets a watch on a directory before it is read, where the folder is watched.
-    pub watch_directory: Option<Arc<dyn Fn(&Path) + Send + Sync>>,
+    pub watch_directory: Option<WatchDirectory>,
     /// What a long-running process does differently from a single pass.
     pub endurance: Option<Endurance>,
 }

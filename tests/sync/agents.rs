@@ -115,8 +115,8 @@ async fn two_folders_share_a_bucket_by_prefix_and_one_can_be_synced_alone() {
     let states: Vec<_> =
         status.json["folders"].as_array().unwrap().iter().map(|f| (&f["folder"], &f["state"])).collect();
     assert_eq!(states, [(&"files".into(), &"in_sync".into()), (&"two".into(), &"suspended".into())]);
-    let wrong = agent.run(&["sync", "--folder", "three"]).await.expect_code(1);
-    wrong.expect_words(&["no folder is called `three`", "files, two"]);
+    let wrong = agent.run(&["sync", "--folder", "three"]).await.expect_code(2);
+    wrong.expect_words(&["find the folder `three`", "files, two"]);
 }
 
 #[tokio::test]

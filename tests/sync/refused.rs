@@ -144,8 +144,8 @@ async fn no_folder_and_wrong_usage() {
         .args(["-c", config, "sync"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let pass = crate::common::agent::finish(command.spawn().unwrap()).await.expect_code(1);
-    pass.expect_words(&["there is no folder to sync", "SYNC_PATH"]);
+    let pass = crate::common::agent::finish(command.spawn().unwrap()).await.expect_code(78);
+    pass.expect_words(&["no folder is configured", "SYNC_PATH"]);
     agent.run(&["sync", "--nonsense"]).await.expect_code(2);
     agent.run(&["nonsense"]).await.expect_code(2);
     agent.run(&["deletes", "approve"]).await.expect_code(2);
@@ -155,7 +155,7 @@ async fn no_folder_and_wrong_usage() {
 #[tokio::test]
 async fn deletes_before_the_first_pass() {
     let agent = agent().await;
-    agent.run(&["deletes", "list"]).await.expect_code(1).expect_words(&["nothing was synced yet"]);
+    agent.run(&["deletes", "list"]).await.expect_code(0).expect_words(&["no deletion is held"]);
     agent.run(&["migrate"]).await.expect_code(0).expect_words(&["schema version", "created"]);
     agent.run(&["migrate"]).await.expect_code(0).expect_words(&["up to date"]);
     agent.run(&["deletes", "list"]).await.expect_code(0).expect_words(&["no deletion is held"]);
