@@ -7,6 +7,7 @@ pub mod error;
 pub mod file;
 pub mod folder;
 pub mod lock;
+pub mod probe;
 pub mod record;
 pub mod schema;
 mod tls;

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "demo")]
@@ -11,6 +10,7 @@ use crate::config::settings::{LogFormat, LogLevel, LogMethod, LogSettings};
 use crate::config::{Effective, Flag, Sources, load};
 use crate::logging::{self, Destination};
 
+pub mod check;
 pub mod config;
 pub mod deletes;
 #[cfg(feature = "demo")]
@@ -117,7 +117,7 @@ pub struct StatusArgs {
 /// Of `check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// Only what needs neither PostgreSQL nor S3
+    /// Only the configuration and the files that it names: no folder, no PostgreSQL, no S3
     #[arg(long)]
     pub offline: bool,
 }
@@ -206,7 +206,7 @@ async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit
         Command::Config => config::run(&effective).await,
         Command::Sync(args) => sync::run(&effective.settings, args).await,
         Command::Status(args) => status::run(&effective.settings, args).await,
-        Command::Check(_) => bail!("run `check`: it is not part of this build"),
+        Command::Check(args) => check::run(&effective.settings, args).await,
         Command::Deletes(command) => deletes::run(&effective.settings, command).await,
         Command::Migrate => migrate::run(&effective.settings).await,
         #[cfg(feature = "demo")]

@@ -25,7 +25,8 @@ pub struct Root {
     fd: OwnedFd,
     excludes: Excludes,
     symlinks: SymlinkPolicy,
-    is_remote: bool,
+    /// Of the file system, if its stamps come from another clock.
+    remote_kind: Option<&'static str>,
     /// Cleared when the kernel has no `openat2` (before Linux 5.6, or a filter refuses it).
     has_openat2: AtomicBool,
 }
@@ -79,7 +80,7 @@ impl Root {
         let path = folder.path.canonicalize().map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-        let is_remote = identity::is_remote(&fd);
+        let remote_kind = identity::remote_kind(&fd);
         let bad_rules = |source| RootError::Excludes { path: folder.path.clone(), source };
         let no_rules = Excludes::new(&[], None).map_err(bad_rules)?;
         let mut root = Self {
@@ -87,7 +88,7 @@ impl Root {
             fd,
             excludes: no_rules,
             symlinks: folder.symlinks,
-            is_remote,
+            remote_kind,
             has_openat2: AtomicBool::new(cfg!(target_os = "linux")),
         };
         let ignore_file = root.read_ignore_file().map_err(|source| bad_rules(ExcludeError::Read(source)))?;
@@ -134,7 +135,12 @@ impl Root {
 
     /// Whether the file system's stamps come from another clock.
     pub fn is_remote(&self) -> bool {
-        self.is_remote
+        self.remote_kind.is_some()
+    }
+
+    /// What the file system is called, if it is remote.
+    pub fn remote_kind(&self) -> Option<&'static str> {
+        self.remote_kind
     }
 
     pub(crate) fn fd(&self) -> &OwnedFd {

@@ -7,4 +7,5 @@ pub mod hash;
 pub mod identity;
 pub mod look;
 pub mod stat;
+pub mod survey;
 pub mod walk;
