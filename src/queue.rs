@@ -155,9 +155,12 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// Whether nothing is ready or running; paths may still wait for their next try.
+    /// Whether every path has had its first try: nothing is ready, running or put off. Paths that failed may still wait for their
+    /// next one.
     pub fn is_quiet(&self) -> bool {
-        self.ready.is_empty() && self.running == 0
+        self.ready.is_empty()
+            && self.running == 0
+            && !self.waiting.iter().any(|(_, path)| self.entries.get(path).is_some_and(|entry| entry.deferred))
     }
 
     /// Whether a path is in it.

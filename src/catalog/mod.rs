@@ -8,6 +8,7 @@ pub mod file;
 pub mod folder;
 pub mod history;
 pub mod lock;
+pub mod probe;
 pub mod record;
 pub mod schema;
 mod tls;

@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "demo")]
@@ -11,6 +11,7 @@ use crate::config::settings::{LogFormat, LogLevel, LogMethod, LogSettings};
 use crate::config::{Effective, Flag, Origin, Sources, load};
 use crate::logging::{self, Destination};
 
+pub mod check;
 pub mod config;
 pub mod deletes;
 #[cfg(feature = "demo")]
@@ -130,7 +131,7 @@ pub struct StatusArgs {
 /// Of `check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// Only what needs neither PostgreSQL nor S3
+    /// Only the configuration and the files that it names: no folder, no PostgreSQL, no S3
     #[arg(long)]
     pub offline: bool,
 }
@@ -198,6 +199,13 @@ impl Cli {
     /// with.
     pub fn run(self) -> anyhow::Result<Exit> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let result = self.run_on(&runtime);
+        // A thread that hangs in the file system, as on a server that is gone, must not keep the process.
+        runtime.shutdown_timeout(LINGER);
+        result
+    }
+
+    fn run_on(self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<Exit> {
         #[cfg(feature = "demo")]
         if let Command::Demo(args) = self.command {
             let _guard = logging::init(&demo_log(&args), Destination::Command)?;
@@ -213,6 +221,9 @@ impl Cli {
         runtime.block_on(dispatch(self.command, effective))
     }
 }
+
+/// How long the process waits for its threads when all is done.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A command's results are on standard output; unless somebody asked for more, standard error has only what went wrong.
 fn command_log(effective: &Effective) -> LogSettings {
@@ -236,7 +247,7 @@ async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit
         Command::Run => Ok(Exit::Usage),
         Command::Sync(args) => sync::run(&effective.settings, args).await,
         Command::Status(args) => status::run(&effective.settings, args).await,
-        Command::Check(_) => bail!("run `check`: it is not part of this build"),
+        Command::Check(args) => check::run(&effective.settings, args).await,
         Command::Deletes(command) => deletes::run(&effective.settings, command).await,
         Command::Explain { path } => explain::run(&effective.settings, &path).await,
         Command::Migrate => migrate::run(&effective.settings).await,

@@ -12,7 +12,6 @@ use crate::config::settings::SyncSettings;
 use crate::daemon::active::{self, Activity, Wishes};
 use crate::daemon::events::Events;
 use crate::daemon::live::Live;
-use crate::local::identity;
 use crate::local::look::{Root, RootError};
 use crate::local::walk::{Visitor, walk};
 use crate::local::watch::Watch;
@@ -108,8 +107,7 @@ async fn open(folder: &Supervised) -> Result<(Arc<Root>, Identity), SyncError> {
     let name = settings.name.clone();
     let opened = blocking("open", move || {
         let root = Root::open(&settings)?;
-        let seen =
-            identity::read(&settings.path).map_err(|source| RootError::Open { path: settings.path.clone(), source })?;
+        let seen = root.identity().map_err(|source| RootError::Open { path: settings.path.clone(), source })?;
         Ok((Arc::new(root), seen))
     });
     opened.await?.map_err(|source| SyncError::Root { folder: name, source })

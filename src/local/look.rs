@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::config::settings::{FolderSettings, SymlinkPolicy};
 use crate::local::exclude::{ExcludeError, Excludes, IGNORE_FILE};
 use crate::local::{identity, stat};
-use crate::model::{FileMeta, Local, RelPath, SkipReason, encode_name};
+use crate::model::{FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
 
 /// An open folder with its rules.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub struct Root {
     fd: OwnedFd,
     excludes: Excludes,
     symlinks: SymlinkPolicy,
-    is_remote: bool,
+    /// Of the file system, if its stamps come from another clock.
+    remote_kind: Option<&'static str>,
     /// Cleared when the kernel has no `openat2` (before Linux 5.6, or a filter refuses it).
     has_openat2: AtomicBool,
 }
@@ -83,7 +84,7 @@ impl Root {
         let path = folder.path.canonicalize().map_err(failed)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
-        let is_remote = identity::is_remote(&fd);
+        let remote_kind = identity::remote_kind(&fd);
         let bad_rules = |source| RootError::Excludes { path: folder.path.clone(), source };
         let no_rules = Excludes::new(&[], None).map_err(bad_rules)?;
         let mut root = Self {
@@ -91,7 +92,7 @@ impl Root {
             fd,
             excludes: no_rules,
             symlinks: folder.symlinks,
-            is_remote,
+            remote_kind,
             has_openat2: AtomicBool::new(cfg!(target_os = "linux")),
         };
         let ignore_file = root.read_ignore_file().map_err(|source| bad_rules(ExcludeError::Read(source)))?;
@@ -126,6 +127,11 @@ impl Root {
         &self.path
     }
 
+    /// Its identity: of the directory that is open, whatever stands at its path by now.
+    pub fn identity(&self) -> io::Result<Identity> {
+        identity::of(&self.fd)
+    }
+
     /// Its rules.
     pub fn excludes(&self) -> &Excludes {
         &self.excludes
@@ -138,7 +144,12 @@ impl Root {
 
     /// Whether the file system's stamps come from another clock.
     pub fn is_remote(&self) -> bool {
-        self.is_remote
+        self.remote_kind.is_some()
+    }
+
+    /// What the file system is called, if it is remote.
+    pub fn remote_kind(&self) -> Option<&'static str> {
+        self.remote_kind
     }
 
     pub(crate) fn fd(&self) -> &OwnedFd {
@@ -273,8 +284,7 @@ impl Root {
                 Ok(seen) if seen.is_symlink() => match current.canonicalize() {
                     Ok(target) if target.starts_with(&self.path) => current = target,
                     Ok(_) => return Resolved::Bad,
-                    // Links in a circle have no error kind of their own; any failure of the link itself leaves it where it is.
-                    Err(_) => return Resolved::Bad,
+                    Err(error) => return unresolved(error),
                 },
                 Ok(_) => {}
                 Err(error) => {
@@ -306,6 +316,14 @@ impl Root {
             directory.push(name);
         }
         None
+    }
+}
+
+/// A link that leads nowhere is told from one of which nothing can be seen: what lies behind that one is unknown.
+fn unresolved(error: io::Error) -> Resolved {
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Resolved::Bad,
+        Some(_) | None => Resolved::Unknown(error),
     }
 }
 
@@ -345,4 +363,20 @@ fn classify(kind: FileType, meta: FileMeta) -> Local {
 
 fn unknown(errno: Errno) -> Local {
     Local::Unknown(io::Error::from(errno).to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_whose_target_cannot_be_seen_is_unknown_and_not_bad() {
+        let of = |errno: Errno| unresolved(errno.into());
+        for seen in [Errno::NOENT, Errno::NOTDIR, Errno::LOOP] {
+            assert!(matches!(of(seen), Resolved::Bad), "{seen}");
+        }
+        for unseen in [Errno::IO, Errno::STALE, Errno::ACCESS, Errno::MFILE] {
+            assert!(matches!(of(unseen), Resolved::Unknown(_)), "{unseen}");
+        }
+    }
 }

@@ -7,5 +7,6 @@ pub mod hash;
 pub mod identity;
 pub mod look;
 pub mod stat;
+pub mod survey;
 pub mod walk;
 pub mod watch;

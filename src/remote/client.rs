@@ -187,6 +187,12 @@ impl Client {
     pub fn answers(&self) -> BTreeMap<(Operation, u16), u64> {
         self.inner.requests.answers()
     }
+
+    /// Seconds that this machine's clock was ahead of the store's at its last answer, negative behind; none if no answer
+    /// had a date. A signature is refused beyond 15 minutes.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.inner.requests.clock_ahead()
+    }
 }
 
 impl Bucket {

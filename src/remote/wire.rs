@@ -4,9 +4,9 @@
 //! processor time than all the rest of a small PUT.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::{
@@ -17,6 +17,8 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents, StalledStreamP
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use aws_smithy_types::timeout::TimeoutConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,10 +36,21 @@ const STALL_GRACE: Duration = Duration::from_secs(60);
 const SLOW_ANSWER: Duration = Duration::from_secs(600);
 
 /// How many requests were sent and how they were answered, by operation. Each attempt counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Requests {
     sent: [AtomicU64; Operation::ALL.len()],
     answers: Mutex<BTreeMap<(Operation, u16), u64>>,
+    /// Of the last answer's `Date`: see [`Requests::clock_ahead`].
+    clock_ahead: AtomicI64,
+}
+
+/// There was no answer with a date yet.
+const NO_DATE: i64 = i64::MIN;
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { sent: Default::default(), answers: Mutex::default(), clock_ahead: AtomicI64::new(NO_DATE) }
+    }
 }
 
 impl Requests {
@@ -58,6 +71,17 @@ impl Requests {
 
     pub(super) fn answers(&self) -> BTreeMap<(Operation, u16), u64> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Seconds that this machine's clock was ahead of the store's at its last answer, negative behind.
+    pub(super) fn clock_ahead(&self) -> Option<i64> {
+        Some(self.clock_ahead.load(Ordering::Relaxed)).filter(|seconds| *seconds != NO_DATE)
+    }
+
+    fn compare_clocks(&self, date: &str, now: SystemTime) {
+        if let Ok(theirs) = DateTime::from_str(date, Format::HttpDate) {
+            self.clock_ahead.store(DateTime::from(now).secs().saturating_sub(theirs.secs()), Ordering::Relaxed);
+        }
     }
 }
 
@@ -168,6 +192,24 @@ impl Intercept for Wire {
             let mut answers = self.requests.answers.lock().unwrap_or_else(PoisonError::into_inner);
             *answers.entry((operation, status)).or_default() += 1;
         }
+        if let Some(date) = context.response().headers().get("date") {
+            self.requests.compare_clocks(date, SystemTime::now());
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clocks_are_compared_by_the_date_of_an_answer() {
+        let requests = Requests::default();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 + 60);
+        requests.compare_clocks("no date", now);
+        assert_eq!(requests.clock_ahead(), None);
+        requests.compare_clocks("Sun, 06 Nov 1994 08:49:37 GMT", now);
+        assert_eq!(requests.clock_ahead(), Some(60));
     }
 }

@@ -1,6 +1,7 @@
 //! Deletions, the only thing here that can't be undone: they are spooled while the merge runs, judged together when it has
 //! ended, and then either drained, each after a fresh look, or held for a person.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::catalog;
@@ -8,7 +9,7 @@ use crate::local::identity;
 use crate::logging::success;
 use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath};
 use crate::plan::{self, IdentityVerdict};
-use crate::queue::{Job, Settled};
+use crate::queue::{Hint, Job, Settled};
 use crate::sync::act::chain;
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::{Pipeline, blocking};
@@ -76,8 +77,13 @@ pub async fn settle(
         catalog::deletes::forget_returned(&pipeline.catalog, id, pass).await?;
     }
     catalog::deletes::apply_rejections(&pipeline.catalog, id).await?;
+    // A path that is tried again may be found gone at any time; what it spools from here on is for the next pass to judge.
+    let pass = catalog::deletes::seal(&pipeline.catalog, id, pass).await?;
     let tally = catalog::deletes::tally(&pipeline.catalog, id, pass).await?;
-    let reason = if tally.fresh() == 0 {
+    // Then not even what was begun or renamed may go: only what a person has approved.
+    let doubtful = verdict == IdentityVerdict::Doubt || found.files == 0;
+    let to_judge = if doubtful { tally.fresh() + tally.deleting + tally.renamed } else { tally.fresh() };
+    let reason = if to_judge == 0 {
         None
     } else if verdict == IdentityVerdict::Doubt {
         Some(format!(
@@ -91,7 +97,7 @@ pub async fn settle(
     } else {
         over_threshold(pipeline, tally.fresh() + tally.held, rows_synced)
     };
-    let judged = carry_out(pipeline, id, pass, reason).await?;
+    let judged = carry_out(pipeline, id, pass, reason, doubtful).await?;
     Ok(match judged {
         Verdict::Held { reason, .. } => Verdict::Held { reason, doubtful_folder: verdict == IdentityVerdict::Doubt },
         other @ (Verdict::Drained | Verdict::Postponed { .. }) => other,
@@ -117,7 +123,7 @@ pub async fn settle_events(
         0 => None,
         fresh => over_threshold(pipeline, before + fresh + tally.held, rows_synced),
     };
-    carry_out(pipeline, id, pass, reason).await
+    carry_out(pipeline, id, pass, reason, false).await
 }
 
 fn over_threshold(pipeline: &Pipeline, deletes: u64, rows_synced: u64) -> Option<String> {
@@ -140,9 +146,14 @@ async fn carry_out(
     id: FolderId,
     pass: i64,
     reason: Option<String>,
+    doubtful: bool,
 ) -> Result<Verdict, SyncError> {
     if let Some(reason) = &reason {
-        let held = catalog::deletes::hold(&pipeline.catalog, id, pass, reason).await?;
+        let held = if doubtful {
+            catalog::deletes::hold_all(&pipeline.catalog, id, pass, reason).await?
+        } else {
+            catalog::deletes::hold(&pipeline.catalog, id, pass, reason).await?
+        };
         tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
     }
     catalog::deletes::leave_held(&pipeline.catalog, id, pass).await?;
@@ -186,11 +197,24 @@ async fn still_absent(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<V
     blocking("look", move || paths.into_iter().filter(|path| root.look(path) == Local::Absent).collect()).await
 }
 
+/// A file that came back in the last moment has a row that says `deleting`: its object is still there, but nobody vouches for it
+/// any more until the path is looked at again.
+async fn nominate_returned(pipeline: &Arc<Pipeline>, marked: Vec<RelPath>, doomed: &[RelPath]) {
+    let doomed: HashSet<&RelPath> = doomed.iter().collect();
+    for path in marked.into_iter().filter(|path| !doomed.contains(path)) {
+        tokio::select! {
+            () = pipeline.feed.nominate(path, Hint::EVENT, None) => {}
+            () = pipeline.cancel.cancelled() => return,
+        }
+    }
+}
+
 /// Row `deleting`, object, row gone: a crash anywhere in between is finished by the next pass.
 async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Result<(), SyncError> {
-    let doomed = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
+    let marked = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
     // A page is one request, and the rows took a moment: look again at what is about to go.
-    let doomed = still_absent(pipeline, doomed).await?;
+    let doomed = still_absent(pipeline, marked.clone()).await?;
+    nominate_returned(pipeline, marked, &doomed).await;
     if doomed.is_empty() {
         return Ok(());
     }

@@ -367,7 +367,10 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
     let pipeline = work.pipeline;
     let keep = meta.fingerprint.size <= IN_MEMORY.min(pipeline.bounds.part_size);
     let guard = match keep {
-        true => Some(pipeline.bounds.budget.take(meta.fingerprint.size).await),
+        true => tokio::select! {
+            guard = pipeline.bounds.budget.take(meta.fingerprint.size) => Some(guard),
+            () = pipeline.cancel.cancelled() => return Err(Failure::Cancelled),
+        },
         false => None,
     };
     let (root, path, seen) = (Arc::clone(&pipeline.root), Arc::clone(work.path), meta.fingerprint);

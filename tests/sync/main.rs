@@ -1,4 +1,4 @@
-//! `agent-portail sync` and the catalog, on a real PostgreSQL and a real S3 API.
+//! `agent-portail sync`, `check` and the catalog, on a real PostgreSQL and a real S3 API.
 //!
 //! One program for all of it: each links the whole S3 SDK.
 
@@ -11,6 +11,7 @@ mod adopt;
 mod agents;
 mod catalog;
 mod catalog_tls;
+mod check;
 mod cluster;
 mod content;
 mod deletes;
@@ -21,4 +22,5 @@ mod outage;
 mod pass;
 mod refused;
 mod rename;
+mod safety;
 mod skip;
