@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use tokio_postgres::Row as SqlRow;
+use tokio_postgres::types::ToSql;
 
 use super::{Catalog, CatalogError, Cause};
 use crate::model::{FolderId, FolderState, Identity, Stamp};
@@ -89,12 +90,12 @@ pub struct FolderOverview {
 pub async fn claim(catalog: &Catalog, claim: &Claim<'_>) -> Result<FolderRecord, CatalogError> {
     let what = "claim the folder";
     let path = claim.path.to_string_lossy();
-    // The lock is on the bucket, so that two agents can't slip in overlapping prefixes side by side; it ends with the statement.
+    // The lock is on the bucket, so that two agents can't slip in overlapping prefixes side by side. It is a statement of its own,
+    // since a statement sees what was there when it began, which is before it has got the lock.
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended('portail.folder ' || $1::text || ' ' || $2::text, 0))";
     let sql = "
-        WITH bucket AS MATERIALIZED (
-            SELECT pg_advisory_xact_lock(hashtextextended('portail.folder ' || $4 || ' ' || $5, 0))
-        ), other AS MATERIALIZED (
-            SELECT f.prefix, f.name, f.agent FROM bucket, portail.folder f
+        WITH other AS MATERIALIZED (
+            SELECT f.prefix, f.name, f.agent FROM portail.folder f
             WHERE f.endpoint = $4 AND f.bucket = $5 AND f.prefix <> $6
               AND (starts_with(f.prefix, $6) OR starts_with($6, f.prefix)) LIMIT 1
         ), claimed AS (
@@ -106,9 +107,9 @@ pub async fn claim(catalog: &Catalog, claim: &Claim<'_>) -> Result<FolderRecord,
         )
         SELECT c.id, c.fs_id, c.root_inode, c.root_birth_ns, o.prefix, o.name, o.agent
         FROM (SELECT) one LEFT JOIN claimed c ON true LEFT JOIN other o ON true";
-    let rows = catalog
-        .query(what, sql, &[&claim.agent, &claim.name, &&*path, &claim.endpoint, &claim.bucket, &claim.prefix])
-        .await?;
+    let parameters: [&(dyn ToSql + Sync); 6] =
+        [&claim.agent, &claim.name, &&*path, &claim.endpoint, &claim.bucket, &claim.prefix];
+    let rows = catalog.query_after(what, (lock, &[&claim.endpoint, &claim.bucket]), (sql, &parameters)).await?;
     let row = catalog.one(what, rows)?;
     if catalog.column::<Option<i64>>(what, &row, 0)?.is_none() {
         let cause = Cause::Overlap {

@@ -120,6 +120,32 @@ impl Catalog {
         }
     }
 
+    /// Runs two statements in one transaction, and answers the second's rows. The second sees all that was committed before the
+    /// first came to its end, such as a lock that it has waited for.
+    async fn query_after(
+        &self,
+        what: &'static str,
+        first: (&str, &[&(dyn ToSql + Sync)]),
+        second: (&str, &[&(dyn ToSql + Sync)]),
+    ) -> Result<Vec<Row>, CatalogError> {
+        let mut client = self.client(what).await?;
+        let asked = async {
+            // Rolled back when it is dropped without a commit.
+            let transaction = client.transaction().await?;
+            transaction.query(first.0, first.1).await?;
+            let rows = transaction.query(second.0, second.1).await?;
+            transaction.commit().await?;
+            Ok(rows)
+        };
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(answer) => answer.map_err(|error: tokio_postgres::Error| CatalogError::new(what, &self.place, error.into())),
+            Err(_) => {
+                drop(deadpool_postgres::Object::take(client));
+                Err(CatalogError::new(what, &self.place, Cause::NoAnswer))
+            }
+        }
+    }
+
     /// As [`Self::query`], for a statement whose first column of its only row is a count.
     async fn count(
         &self,

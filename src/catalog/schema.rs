@@ -160,6 +160,10 @@ async fn lock_holder(catalog: &Catalog, what: &'static str) -> Result<String, Ca
 /// If the catalog can't be changed.
 pub async fn maintain_history(catalog: &Catalog, retention: Duration) -> Result<(), CatalogError> {
     let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
-    catalog.query("keep the history", "SELECT portail.maintain_events($1)", &[&seconds]).await?;
+    // Agents that start together would make the same partitions, each waiting for what the other has locked.
+    let lock = "SELECT pg_advisory_xact_lock($1)";
+    catalog
+        .query_after("keep the history", (lock, &[&LOCK]), ("SELECT portail.maintain_events($1)", &[&seconds]))
+        .await?;
     Ok(())
 }
