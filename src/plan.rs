@@ -120,12 +120,15 @@ fn decide_absent(row: Option<&Row>, remote: &Remote, policy: DeletePolicy) -> De
 }
 
 /// Whether the object may be taken for what the row says. Not known is sound, but for a row in `deleting`, whose object may
-/// be gone already.
+/// be gone already, and for one in `failed`, whose last try may have reached the store although its answer was lost.
 fn is_sound(state: RowState, synced: &Synced, remote: &Remote) -> bool {
     match remote {
         Remote::Present(listed) => listed.etag == synced.etag && listed.size == synced.size,
         Remote::Missing => false,
-        Remote::NotKnown => state != RowState::Deleting,
+        Remote::NotKnown => match state {
+            RowState::Synced | RowState::Kept => true,
+            RowState::Failed | RowState::Deleting => false,
+        },
     }
 }
 

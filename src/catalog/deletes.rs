@@ -13,7 +13,7 @@ pub const DECISION_CHANNEL: &str = "portail_decision";
 pub struct Tally {
     /// All.
     pub total: u64,
-    /// Removals that an earlier pass has begun.
+    /// Removals that an earlier pass has begun, and that no person had to approve.
     pub deleting: u64,
     /// Sources of renames: another synced row of the folder has the same inode, size and MD5.
     pub renamed: u64,
@@ -77,8 +77,8 @@ pub async fn spool(catalog: &Catalog, folder: FolderId, pass: i64, paths: &[RelP
 const SORTED: &str = "
     SELECT p.path, p.raw_path, f.size, f.md5, CASE
         WHEN h.decision = 'rejected' OR f.state = 'kept' THEN 'rejected'
-        WHEN f.state = 'deleting' THEN 'deleting'
         WHEN h.decision = 'approved' THEN 'approved'
+        WHEN f.state = 'deleting' THEN 'deleting'
         WHEN EXISTS (
             SELECT FROM portail.file o
             WHERE o.folder_id = $1 AND o.inode = f.inode AND o.size = f.size AND o.md5 = f.md5 AND o.path <> f.path
@@ -110,28 +110,60 @@ pub async fn tally(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<Tal
     Ok(Tally { total: count(0)?, deleting: count(1)?, renamed: count(2)?, approved: count(3)?, held: count(4)? })
 }
 
+/// Closes the spool of a pass and answers the number under which it goes on: what is spooled later under the pass's own number,
+/// by a path that was tried again, takes no part in what is judged now.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn seal(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<i64, CatalogError> {
+    // Passes count up from 1, so no pass has this number.
+    let sealed = -pass;
+    let sql = "UPDATE portail.pending_delete SET pass = $3 WHERE folder_id = $1 AND pass = $2";
+    catalog.query("close the spool of deletions", sql, &[&folder.0, &pass, &sealed]).await?;
+    Ok(sealed)
+}
+
 /// Holds every deletion of the pass that nobody has approved, that is not the source of a rename, and that was not begun
 /// before; answers how many are newly held. What is held leaves the spool.
 ///
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn hold(catalog: &Catalog, folder: FolderId, pass: i64, reason: &str) -> Result<u64, CatalogError> {
+    hold_kinds(catalog, folder, pass, reason, &["fresh"]).await
+}
+
+/// As [`hold`], with those that were begun and those that are the source of a rename: for when what was seen of the folder can't
+/// be believed at all.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn hold_all(catalog: &Catalog, folder: FolderId, pass: i64, reason: &str) -> Result<u64, CatalogError> {
+    hold_kinds(catalog, folder, pass, reason, &["fresh", "deleting", "renamed"]).await
+}
+
+async fn hold_kinds(
+    catalog: &Catalog,
+    folder: FolderId,
+    pass: i64,
+    reason: &str,
+    kinds: &[&str],
+) -> Result<u64, CatalogError> {
     let sql = format!(
         "WITH sorted AS MATERIALIZED ({SORTED}),
          held AS (
              INSERT INTO portail.held_delete (folder_id, path, raw_path, size, md5, reason)
-             SELECT $1, path, raw_path, size, md5, $3 FROM sorted WHERE kind = 'fresh'
+             SELECT $1, path, raw_path, size, md5, $3 FROM sorted WHERE kind = ANY($4)
              ON CONFLICT DO NOTHING RETURNING path, size, md5
          ), history AS (
              INSERT INTO portail.event (folder_id, path, kind, size, md5, detail)
              SELECT $1, path, 'held', size, md5, $3 FROM held
          ), left_alone AS (
              DELETE FROM portail.pending_delete p USING sorted s
-             WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = s.path AND s.kind = 'fresh'
+             WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = s.path AND s.kind = ANY($4)
          )
          SELECT count(*) FROM held"
     );
-    catalog.count("hold deletions", &sql, &[&folder.0, &pass, &reason]).await
+    catalog.count("hold deletions", &sql, &[&folder.0, &pass, &reason, &kinds]).await
 }
 
 /// Takes out of the spool what waits for a person's decision, or has got a no.
@@ -281,7 +313,8 @@ pub async fn decide(
     catalog.count("decide on held deletions", sql, &[&folder.0, &sub, &decision.as_str(), &by, &DECISION_CHANNEL]).await
 }
 
-/// Carries out rejections: the rows become `kept`, and are held no more.
+/// Carries out rejections: the rows become `kept`, and are held no more. So do those whose removal has begun and not ended:
+/// should the object be gone already, the next listing shows it.
 ///
 /// # Errors
 /// If the catalog can't be written to.
@@ -290,7 +323,7 @@ pub async fn apply_rejections(catalog: &Catalog, folder: FolderId) -> Result<u64
              DELETE FROM portail.held_delete WHERE folder_id = $1 AND decision = 'rejected' RETURNING path
          ), kept AS (
              UPDATE portail.file f SET state = 'kept', error = NULL FROM rejected r
-             WHERE f.folder_id = $1 AND f.path = r.path AND f.etag IS NOT NULL AND f.state <> 'deleting'
+             WHERE f.folder_id = $1 AND f.path = r.path AND f.etag IS NOT NULL
          ), unspooled AS (
              DELETE FROM portail.pending_delete p USING rejected r WHERE p.folder_id = $1 AND p.path = r.path
          )

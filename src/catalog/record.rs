@@ -26,7 +26,8 @@ pub enum Change {
         /// For the history, such as where it was copied from.
         detail: Option<String>,
     },
-    /// It could not be synced. What the row says of the last object that was, stays.
+    /// It could not be synced. What the row says of the last object that was, stays. A row that is `kept` or `deleting` stays so,
+    /// with the error: else nobody would know any more that its object is to be kept, or may be gone.
     Failed {
         /// Where.
         path: RelPath,
@@ -124,7 +125,7 @@ WITH input AS (
     AS t(path, raw_path, key, size, md5, created_at, modified_at, mode, etag, version_id, state, error, mtime_ns, ctime_ns,
         inode, racy, kind, detail)
 ), before AS (
-    SELECT f.path, f.state, f.error FROM portail.file f JOIN input USING (path) WHERE f.folder_id = $1
+    SELECT f.path, f.error FROM portail.file f JOIN input USING (path) WHERE f.folder_id = $1
 ), synced AS (
     INSERT INTO portail.file (folder_id, path, raw_path, name, key, size, md5, created_at, modified_at, mode, etag, version_id,
         state, error, attempts, synced_at, mtime_ns, ctime_ns, inode, racy)
@@ -141,7 +142,8 @@ WITH input AS (
     SELECT $1, path, raw_path, regexp_replace(path, '^.*/', ''), key, 'failed', error, 1
     FROM input WHERE state = 'failed' ORDER BY path
     ON CONFLICT (folder_id, path) DO UPDATE SET
-        state = 'failed', error = excluded.error, attempts = portail.file.attempts + 1
+        state = CASE WHEN portail.file.state IN ('kept', 'deleting') THEN portail.file.state ELSE 'failed' END,
+        error = excluded.error, attempts = portail.file.attempts + 1
 ), kept AS (
     UPDATE portail.file f SET state = 'kept', error = NULL FROM input
     WHERE f.folder_id = $1 AND f.path = input.path AND input.state = 'kept' AND f.etag IS NOT NULL
@@ -151,7 +153,7 @@ WITH input AS (
 INSERT INTO portail.event (folder_id, path, kind, size, md5, version_id, detail)
 SELECT $1, i.path, i.kind, i.size, i.md5, i.version_id, coalesce(i.detail, i.error)
 FROM input i LEFT JOIN before b USING (path)
-WHERE i.kind IS NOT NULL AND NOT (i.kind = 'failed' AND coalesce(b.state = 'failed' AND b.error = i.error, false))
+WHERE i.kind IS NOT NULL AND NOT (i.kind = 'failed' AND coalesce(b.error = i.error, false))
 ";
 
 async fn write(
@@ -252,7 +254,10 @@ pub async fn mark_deleting(
     let what = "mark files as being deleted";
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
     let sql = "UPDATE portail.file SET state = 'deleting'
-         WHERE folder_id = $1 AND path = ANY($2) AND state <> 'kept' AND etag IS NOT NULL RETURNING path";
+         WHERE folder_id = $1 AND path = ANY($2) AND state <> 'kept' AND etag IS NOT NULL
+           AND NOT EXISTS (SELECT FROM portail.held_delete h
+               WHERE h.folder_id = $1 AND h.path = file.path AND h.decision = 'rejected')
+         RETURNING path";
     let rows = catalog.query(what, sql, &[&folder.0, &names]).await?;
     let mut marked = HashSet::with_capacity(rows.len());
     for row in &rows {

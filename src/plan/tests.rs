@@ -126,6 +126,14 @@ fn an_interrupted_removal_is_only_believed_undone_when_the_object_is_seen() {
 }
 
 #[test]
+fn after_a_failed_try_the_object_is_believed_only_when_it_is_seen() {
+    let failed = row(RowState::Failed, 3, 1);
+    let compare = Decision::Compare(Cause::Unfinished);
+    assert_eq!(conclude(&compare, 3, digest(1), Some(&failed), &Remote::NotKnown), Conclusion::Upload);
+    assert_eq!(conclude(&compare, 3, digest(1), Some(&failed), &object(3, 1)), Conclusion::Touch);
+}
+
+#[test]
 fn an_object_is_adopted_only_when_its_etag_can_be_explained() {
     let adopt = |etag: &str, size| {
         let remote = Remote::Present(Listed { size, etag: ETag::new(etag) });

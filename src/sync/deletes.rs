@@ -1,13 +1,15 @@
 //! Deletions, the only thing here that can't be undone: they are spooled while the merge runs, judged together when it has
 //! ended, and then either drained, each after a fresh look, or held for a person.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::catalog;
 use crate::local::identity;
 use crate::logging::success;
-use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath};
+use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath, Remote};
 use crate::plan::{self, IdentityVerdict};
+use crate::queue::Hint;
 use crate::sync::act::chain;
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::{Pipeline, blocking};
@@ -73,12 +75,17 @@ pub async fn settle(
         catalog::deletes::forget_returned(&pipeline.catalog, id, pipeline.pass).await?;
     }
     catalog::deletes::apply_rejections(&pipeline.catalog, id).await?;
-    let tally = catalog::deletes::tally(&pipeline.catalog, id, pipeline.pass).await?;
+    // A path that is tried again may be found gone at any time; what it spools from here on is for the next pass to judge.
+    let pass = catalog::deletes::seal(&pipeline.catalog, id, pipeline.pass).await?;
+    let tally = catalog::deletes::tally(&pipeline.catalog, id, pass).await?;
     // Those that wait already count against the threshold, or a folder could be emptied in small bites.
     let fresh = tally.total.saturating_sub(tally.deleting + tally.renamed + tally.approved + tally.held);
     let judged = fresh + tally.held;
     let limit = (pipeline.folder.max_delete_percent, pipeline.folder.max_delete_count);
-    let reason = if fresh == 0 {
+    // Then not even what was begun or renamed may go: only what a person has approved.
+    let doubtful = verdict == IdentityVerdict::Doubt || found.files == 0;
+    let to_judge = if doubtful { fresh + tally.deleting + tally.renamed } else { fresh };
+    let reason = if to_judge == 0 {
         None
     } else if verdict == IdentityVerdict::Doubt {
         Some(format!(
@@ -95,11 +102,15 @@ pub async fn settle(
         None
     };
     if let Some(reason) = &reason {
-        let held = catalog::deletes::hold(&pipeline.catalog, id, pipeline.pass, reason).await?;
+        let held = if doubtful {
+            catalog::deletes::hold_all(&pipeline.catalog, id, pass, reason).await?
+        } else {
+            catalog::deletes::hold(&pipeline.catalog, id, pass, reason).await?
+        };
         tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
     }
-    catalog::deletes::leave_held(&pipeline.catalog, id, pipeline.pass).await?;
-    drain(pipeline, id).await?;
+    catalog::deletes::leave_held(&pipeline.catalog, id, pass).await?;
+    drain(pipeline, id, pass).await?;
     Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason }))
 }
 
@@ -108,16 +119,16 @@ fn postponed(reason: &str) -> Verdict {
 }
 
 /// Acts on what the spool still holds, a page at a time.
-async fn drain(pipeline: &Arc<Pipeline>, id: FolderId) -> Result<(), SyncError> {
+async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
     let mut after: Option<RelPath> = None;
     while !pipeline.cancel.is_cancelled() {
         let start = after.as_ref().map(RelPath::as_str);
-        let page = catalog::deletes::next_page(&pipeline.catalog, id, pipeline.pass, start, PAGE).await?;
+        let page = catalog::deletes::next_page(&pipeline.catalog, id, pass, start, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.clone());
         let gone = still_absent(pipeline, page.clone()).await?;
         remove(pipeline, id, &gone).await?;
-        catalog::deletes::unspool(&pipeline.catalog, id, pipeline.pass, &page).await?;
+        catalog::deletes::unspool(&pipeline.catalog, id, pass, &page).await?;
     }
     Ok(())
 }
@@ -128,11 +139,24 @@ async fn still_absent(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<V
     blocking("look", move || paths.into_iter().filter(|path| root.look(path) == Local::Absent).collect()).await
 }
 
+/// A file that came back in the last moment has a row that says `deleting`: its object is still there, but nobody vouches for it
+/// any more until the path is looked at again.
+async fn nominate_returned(pipeline: &Arc<Pipeline>, marked: Vec<RelPath>, doomed: &[RelPath]) {
+    let doomed: HashSet<&RelPath> = doomed.iter().collect();
+    for path in marked.into_iter().filter(|path| !doomed.contains(path)) {
+        tokio::select! {
+            () = pipeline.feed.nominate(path, Hint { remote: Remote::NotKnown, new_inode: None }) => {}
+            () = pipeline.cancel.cancelled() => return,
+        }
+    }
+}
+
 /// Row `deleting`, object, row gone: a crash anywhere in between is finished by the next pass.
 async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Result<(), SyncError> {
-    let doomed = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
+    let marked = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
     // A page is one request, and the rows took a moment: look again at what is about to go.
-    let doomed = still_absent(pipeline, doomed).await?;
+    let doomed = still_absent(pipeline, marked.clone()).await?;
+    nominate_returned(pipeline, marked, &doomed).await;
     if doomed.is_empty() {
         return Ok(());
     }
