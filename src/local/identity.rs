@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::local::stat;
@@ -10,7 +11,11 @@ use crate::model::Identity;
 
 /// The identity of what stands at `path` now. A symbolic link at the root itself is followed: the administrator set it.
 pub fn read(path: &Path) -> io::Result<Identity> {
-    let directory = File::open(path)?;
+    of(File::open(path)?)
+}
+
+/// The identity of an open directory.
+pub fn of(directory: impl AsFd) -> io::Result<Identity> {
     let root = stat::of_open(&directory)?;
     if root.kind != rustix::fs::FileType::Directory {
         return Err(io::Error::from(io::ErrorKind::NotADirectory));
@@ -22,7 +27,7 @@ pub fn read(path: &Path) -> io::Result<Identity> {
 /// What the file system is called, if it is remote: its stamps come from another clock, and changes that other machines make
 /// are not announced. None for a local one.
 #[cfg(target_os = "linux")]
-pub fn remote_kind(directory: impl std::os::fd::AsFd) -> Option<&'static str> {
+pub fn remote_kind(directory: impl AsFd) -> Option<&'static str> {
     // linux/magic.h
     const REMOTE: [(u64, &str); 7] = [
         (0x6969, "NFS"),
@@ -39,6 +44,6 @@ pub fn remote_kind(directory: impl std::os::fd::AsFd) -> Option<&'static str> {
 
 /// The name of a remote file system; not known on this platform.
 #[cfg(not(target_os = "linux"))]
-pub fn remote_kind(_directory: impl std::os::fd::AsFd) -> Option<&'static str> {
+pub fn remote_kind(_directory: impl AsFd) -> Option<&'static str> {
     None
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::config::settings::{FolderSettings, SymlinkPolicy};
 use crate::local::exclude::{ExcludeError, Excludes, IGNORE_FILE};
 use crate::local::{identity, stat};
-use crate::model::{FileMeta, Local, RelPath, SkipReason, encode_name};
+use crate::model::{FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
 
 /// An open folder with its rules.
 #[derive(Debug)]
@@ -121,6 +121,11 @@ impl Root {
     /// Where it is, without links.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its identity: of the directory that is open, whatever stands at its path by now.
+    pub fn identity(&self) -> io::Result<Identity> {
+        identity::of(&self.fd)
     }
 
     /// Its rules.
@@ -258,8 +263,7 @@ impl Root {
                 Ok(seen) if seen.is_symlink() => match current.canonicalize() {
                     Ok(target) if target.starts_with(&self.path) => current = target,
                     Ok(_) => return Resolved::Bad,
-                    // Links in a circle have no error kind of their own; any failure of the link itself leaves it where it is.
-                    Err(_) => return Resolved::Bad,
+                    Err(error) => return unresolved(error),
                 },
                 Ok(_) => {}
                 Err(error) => {
@@ -293,6 +297,14 @@ impl Root {
             directory.push(name);
         }
         None
+    }
+}
+
+/// A link that leads nowhere is told from one of which nothing can be seen: what lies behind that one is unknown.
+fn unresolved(error: io::Error) -> Resolved {
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Resolved::Bad,
+        Some(_) | None => Resolved::Unknown(error),
     }
 }
 
@@ -332,4 +344,43 @@ fn classify(kind: FileType, meta: FileMeta) -> Local {
 
 fn unknown(errno: Errno) -> Local {
     Local::Unknown(io::Error::from(errno).to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_is_of_the_directory_that_is_walked_and_not_of_its_successor() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, moved) = (home.path().join("f"), home.path().join("g"));
+        std::fs::create_dir(&path).unwrap();
+        let settings = FolderSettings {
+            name: "f".to_owned(),
+            path: path.clone(),
+            bucket: "b".to_owned(),
+            prefix: String::new(),
+            exclude: Vec::new(),
+            delete: crate::config::settings::DeletePolicy::Mirror,
+            symlinks: SymlinkPolicy::Skip,
+            max_delete_percent: 25.0,
+            max_delete_count: 100,
+        };
+        let root = Root::open(&settings).unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(root.identity().unwrap(), identity::read(&moved).unwrap());
+        assert_ne!(root.identity().unwrap(), identity::read(&path).unwrap());
+    }
+
+    #[test]
+    fn a_link_whose_target_cannot_be_seen_is_unknown_and_not_bad() {
+        let of = |errno: Errno| unresolved(errno.into());
+        for seen in [Errno::NOENT, Errno::NOTDIR, Errno::LOOP] {
+            assert!(matches!(of(seen), Resolved::Bad), "{seen}");
+        }
+        for unseen in [Errno::IO, Errno::STALE, Errno::ACCESS, Errno::MFILE] {
+            assert!(matches!(of(unseen), Resolved::Unknown(_)), "{unseen}");
+        }
+    }
 }

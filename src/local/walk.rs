@@ -292,8 +292,10 @@ impl Walk<'_> {
     }
 
     fn kind_of_link(&self, level: &Level, path: &Path) -> Kind {
-        let Resolved::Inside(target) = self.root.resolve(path) else {
-            return Kind::Skipped(SkipReason::BadSymlink);
+        let target = match self.root.resolve(path) {
+            Resolved::Inside(target) => target,
+            Resolved::Absent | Resolved::Bad => return Kind::Skipped(SkipReason::BadSymlink),
+            Resolved::Unknown(error) => return Kind::Unseen(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         };
         let target = self.root.path().join(target);
         match target.symlink_metadata() {

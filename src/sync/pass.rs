@@ -8,7 +8,6 @@ use crate::catalog::folder::{Claim, FolderRecord};
 use crate::catalog::lock::{self, Attempt, WriterLock};
 use crate::catalog::{self, Catalog};
 use crate::config::settings::FolderSettings;
-use crate::local::identity;
 use crate::local::look::{Root, RootError};
 use crate::model::{FolderId, FolderState};
 use crate::remote::Bucket;
@@ -125,6 +124,10 @@ async fn sync_claimed(worlds: &Worlds, record: &FolderRecord, cancel: Cancellati
     catalog::folder::set_state(&worlds.catalog, id, FolderState::Syncing, None).await?;
     catalog::deletes::apply_rejections(&worlds.catalog, id).await?;
     let start = catalog::folder::begin_pass(&worlds.catalog, id).await?;
+    if record.identity.is_none() && start.rows == 0 {
+        // Before the first row: were it left to the end, a first pass that breaks off would leave rows that any folder could claim.
+        catalog::folder::take_identity(&worlds.catalog, id, &seen).await?;
+    }
     let (recorder, recording) = Recorder::start(worlds.catalog.clone(), id);
     let pipeline = pipeline(worlds, root, Some(id), start.number, start.rows > 0, Mode::Act(recorder), cancel);
     let check = IdentityCheck { known: record.identity, seen };
@@ -162,8 +165,8 @@ async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::
     let (name, folder) = (folder.name.clone(), folder.clone());
     let opened = blocking("open", move || {
         let root = Root::open(&folder)?;
-        let seen = identity::read(&folder.path)
-            .map_err(|source| RootError::Open { path: folder.path.clone(), source })?;
+        // Of the directory that is walked. Another one may be mounted over it this instant, which shows after the pass.
+        let seen = root.identity().map_err(|source| RootError::Open { path: folder.path.clone(), source })?;
         Ok((Arc::new(root), seen))
     });
     opened.await?.map_err(|source| SyncError::Root { folder: name, source })
@@ -199,7 +202,12 @@ fn pipeline(
 async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> Result<PassEnd, SyncError> {
     let shared = Arc::clone(pipeline);
     let working = tokio::spawn(async move { worker::work(&shared).await });
-    let found = reconcile(pipeline).await;
+    let found = tokio::select! {
+        found = reconcile(pipeline) => found,
+        // A directory or a store that does not answer can't keep the pass from stopping. What was found so far has not ended, and
+        // so deletes nothing.
+        () = pipeline.cancel.cancelled() => Ok(Found::default()),
+    };
     let mut verdict = None;
     let result = match found {
         Ok(found) => {
