@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -185,6 +186,13 @@ impl Cli {
     /// with.
     pub fn run(self) -> anyhow::Result<Exit> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let result = self.run_on(&runtime);
+        // A thread that hangs in the file system, as on a server that is gone, must not keep the process.
+        runtime.shutdown_timeout(LINGER);
+        result
+    }
+
+    fn run_on(self, runtime: &tokio::runtime::Runtime) -> anyhow::Result<Exit> {
         #[cfg(feature = "demo")]
         if let Command::Demo(args) = self.command {
             let _guard = logging::init(&DEMO_LOG, Destination::Command)?;
@@ -195,6 +203,9 @@ impl Cli {
         runtime.block_on(dispatch(self.command, effective))
     }
 }
+
+/// How long the process waits for its threads when all is done.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The demo reads no configuration.
 #[cfg(feature = "demo")]

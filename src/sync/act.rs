@@ -147,9 +147,12 @@ impl Work<'_> {
         }
     }
 
-    /// A slot for one request. Slots are never closed while there is work.
+    /// A slot for one request, unless all is to stop. Slots are never closed while there is work.
     async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        self.pipeline.bounds.slots.acquire().await.map_err(|_| Failure::Cancelled)
+        tokio::select! {
+            slot = self.pipeline.bounds.slots.acquire() => slot.map_err(|_| Failure::Cancelled),
+            () = self.pipeline.cancel.cancelled() => Err(Failure::Cancelled),
+        }
     }
 
     /// Takes over an object that holds the content already.

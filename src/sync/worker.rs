@@ -81,6 +81,10 @@ async fn start(
                 flatten(ended)?;
             }
         }
+        // A batch is larger than the crowd: what of it has not begun does not begin any more.
+        if pipeline.cancel.is_cancelled() {
+            break;
+        }
         let row = rows.remove(job.path.as_str());
         let candidates = job.hint.new_inode.and_then(|inode| same_inode.get(&inode)).cloned().unwrap_or_default();
         tasks.spawn(live(Arc::clone(pipeline), job, row, candidates));
@@ -207,7 +211,10 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
     let pipeline = work.pipeline;
     let keep = meta.fingerprint.size <= IN_MEMORY.min(pipeline.bounds.part_size);
     let guard = match keep {
-        true => Some(pipeline.bounds.budget.take(meta.fingerprint.size).await),
+        true => tokio::select! {
+            guard = pipeline.bounds.budget.take(meta.fingerprint.size) => Some(guard),
+            () = pipeline.cancel.cancelled() => return Err(Failure::Cancelled),
+        },
         false => None,
     };
     let (root, path, seen) = (Arc::clone(&pipeline.root), Arc::clone(work.path), meta.fingerprint);
