@@ -101,9 +101,12 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// Whether nothing is ready or running; paths may still wait for their next try.
+    /// Whether every path has had its first try: nothing is ready, running or put off. Paths that failed may still wait for their
+    /// next one.
     pub fn is_quiet(&self) -> bool {
-        self.ready.is_empty() && self.running == 0
+        self.ready.is_empty()
+            && self.running == 0
+            && !self.waiting.iter().any(|(_, path)| self.entries.get(path).is_some_and(|entry| entry.deferred))
     }
 
     /// Adds a path. One that runs is run again afterwards; one that waits is ready at once, since something has changed.
@@ -259,6 +262,7 @@ mod tests {
         queue.nominate(path("a"), hint());
         let job = queue.pop(now, 1).remove(0);
         queue.settle(&job.path, Settled::Deferred { pause: Duration::ZERO }, now);
+        assert!(!queue.is_quiet(), "it has not had its first try");
         let job = queue.pop(now, 1).remove(0);
         assert_eq!((job.attempts, job.deferred), (0, true));
     }

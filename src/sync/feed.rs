@@ -92,7 +92,7 @@ impl Feed {
         self.work.notify_one();
     }
 
-    /// Resolves when nothing is ready or running; paths may still wait for their next try.
+    /// Resolves when every path has had its first try; those that failed may still wait for their next one.
     pub async fn quiet(&self) {
         loop {
             let room = self.room.notified();
