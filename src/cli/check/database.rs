@@ -17,6 +17,9 @@ const SESSIONS: &str = "PostgreSQL sessions";
 const SCHEMA: &str = "PostgreSQL schema";
 const RIGHTS: &str = "PostgreSQL rights";
 const POOLER: &str = "use session pooling or connect directly";
+/// A session pool that is too small looks the same.
+const NO_SESSIONS: &str =
+    "if a pooler is in between, use session pooling with room for database.pool_size and more, or connect directly";
 
 pub(super) async fn check<P>(settings: &Settings, catalog: &Catalog, findings: &mut Findings<P>) -> anyhow::Result<()>
 where
@@ -38,7 +41,7 @@ where
     }
     findings.say(match probe::sessions(catalog).await {
         Ok(sessions) => sessions_line(sessions),
-        Err(error) => Line::failed(SESSIONS, &error).remedy(format!("if a pooler is in between, {POOLER}")),
+        Err(error) => Line::failed(SESSIONS, &error).remedy(NO_SESSIONS),
     })?;
     let state = match schema::state(catalog).await {
         Ok(state) => state,
