@@ -370,6 +370,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_identity_is_of_the_directory_that_is_walked_and_not_of_its_successor() {
+        let home = tempfile::tempdir().unwrap();
+        let (path, moved) = (home.path().join("f"), home.path().join("g"));
+        std::fs::create_dir(&path).unwrap();
+        let settings = FolderSettings {
+            name: "f".to_owned(),
+            path: path.clone(),
+            bucket: "b".to_owned(),
+            prefix: String::new(),
+            exclude: Vec::new(),
+            delete: crate::config::settings::DeletePolicy::Mirror,
+            symlinks: SymlinkPolicy::Skip,
+            max_delete_percent: 25.0,
+            max_delete_count: 100,
+        };
+        let root = Root::open(&settings).unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(root.identity().unwrap(), identity::read(&moved).unwrap());
+        assert_ne!(root.identity().unwrap(), identity::read(&path).unwrap());
+    }
+
+    #[test]
     fn a_link_whose_target_cannot_be_seen_is_unknown_and_not_bad() {
         let of = |errno: Errno| unresolved(errno.into());
         for seen in [Errno::NOENT, Errno::NOTDIR, Errno::LOOP] {
