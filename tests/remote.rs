@@ -704,9 +704,7 @@ async fn wrong_credentials_are_told_from_missing_permission() {
     settings.credentials.as_mut().unwrap().secret_access_key = "wrong".to_owned().into();
     let wrong_secret = connect(&settings, &LIMITS).await.unwrap().bucket(bucket.name());
     let error = put(&wrong_secret, "x", b"").await.unwrap_err();
-    // Garage gives one answer to both.
-    let expected = if s3.is_embedded() { Trouble::Credentials } else { Trouble::Denied };
-    assert_eq!((error.trouble, error.retry()), (expected, Retry::Fatal), "{error:?}");
+    assert_eq!((error.trouble, error.retry()), (Trouble::Credentials, Retry::Fatal), "{error:?}");
 }
 
 #[tokio::test]

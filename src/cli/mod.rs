@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "demo")]
-use crate::config::settings::{LogFormat, LogLevel, LogMethod, LogSettings};
+use crate::config::settings::{LogFormat, LogMethod};
+use crate::config::settings::{LogLevel, LogSettings};
 use crate::config::{Effective, Flag, Origin, Sources, load};
 use crate::logging::{self, Destination};
 
