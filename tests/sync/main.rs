@@ -13,6 +13,8 @@ mod catalog;
 mod catalog_tls;
 mod cluster;
 mod content;
+mod daemon_files;
+mod daemon_storm;
 mod deletes;
 mod dry_run;
 mod identity;
