@@ -97,8 +97,8 @@ pub struct Pipeline {
     pub refused: AtomicU32,
     /// Set when everything is to stop.
     pub cancel: CancellationToken,
-    /// Sets a watch on a directory before it is read, where the folder is watched.
-    pub watch_directory: Option<Arc<dyn Fn(&Path) + Send + Sync>>,
+    /// Sets a watch on a directory before it is read, where the folder is watched; afresh, if it has just appeared.
+    pub watch_directory: Option<Arc<dyn Fn(&Path, bool) + Send + Sync>>,
     /// What a long-running process does differently from a single pass.
     pub endurance: Option<Endurance>,
 }

@@ -299,6 +299,7 @@ fn spawn_walk(pipeline: &Pipeline, extent: &Extent) -> (Batched<Walked>, JoinHan
         Extent::Folder => None,
         Extent::Tree(path) => Some(Arc::clone(path)),
     };
+    let appeared = start.is_some();
     let walking = tokio::task::spawn_blocking(move || {
         let mut batch = Vec::with_capacity(WALK_BATCH);
         let mut sink = |walked| {
@@ -314,7 +315,7 @@ fn spawn_walk(pipeline: &Pipeline, extent: &Extent) -> (Batched<Walked>, JoinHan
         };
         let mut on_directory = |path: &Path| {
             if let Some(watch) = &watch {
-                watch(path);
+                watch(path, appeared);
             }
         };
         let visitor = Visitor { on_directory: &mut on_directory, sink: &mut sink };
