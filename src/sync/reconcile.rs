@@ -181,7 +181,7 @@ impl Merging<'_> {
                 if is_entry {
                     self.nominate(
                         path,
-                        Hint { remote, new_inode: None, by_reconciliation: true },
+                        Hint { remote, new_inode: None, by_reconciliation: self.lists },
                         None,
                         seen.listed_at,
                     )
@@ -246,7 +246,7 @@ impl Merging<'_> {
                 };
                 let new_inode = meta.filter(|_| row.is_none()).map(|meta| meta.fingerprint.inode);
                 let size = meta.map(|meta| meta.fingerprint.size);
-                self.nominate(path, Hint { remote, new_inode, by_reconciliation: true }, size, listed_at).await;
+                self.nominate(path, Hint { remote, new_inode, by_reconciliation: self.lists }, size, listed_at).await;
             }
         }
         Ok(())
