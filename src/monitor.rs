@@ -91,7 +91,8 @@ fn answer(request: &Request<Incoming>, folders: &Folders) -> Response<Full<Bytes
 }
 
 fn readiness(folders: &[Arc<Live>]) -> Response<Full<Bytes>> {
-    let ready = folders.iter().all(|live| live.is_ready());
+    // Before the schema is current no folder runs, and an empty list would be ready.
+    let ready = !folders.is_empty() && folders.iter().all(|live| live.is_ready());
     let mut body = String::new();
     for live in folders {
         let now = live.now();

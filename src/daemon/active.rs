@@ -156,7 +156,7 @@ fn pipeline(
     let worlds = &activity.worlds;
     let watch = Arc::clone(&activity.watch);
     let watches = activity.polls.is_none();
-    let watch_directory: WatchDirectory = Arc::new(move |path| watch.directory(path));
+    let watch_directory: WatchDirectory = Arc::new(move |path, appeared| watch.directory(path, appeared));
     Arc::new(Pipeline {
         folder: worlds.folder.clone(),
         root: Arc::clone(&activity.root),

@@ -137,7 +137,7 @@ async fn arm(folder: &Supervised, root: &Arc<Root>) -> Result<Arc<Watch>, SyncEr
     }
     let (root, armed) = (Arc::clone(root), Arc::clone(&watch));
     let walked = blocking("arm", move || {
-        let mut on_directory = |directory: &Path| armed.directory(directory);
+        let mut on_directory = |directory: &Path| armed.directory(directory, false);
         let mut sink = |_| std::ops::ControlFlow::Continue(());
         walk(&root, None, Visitor { on_directory: &mut on_directory, sink: &mut sink })
     });

@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +44,8 @@ pub struct Watch {
     hasher: BuildHasherDefault<DefaultHasher>,
     sink: Arc<dyn Sink>,
     set: AtomicU64,
+    /// The inode that was watched under each path, both in eight bytes.
+    watched: Mutex<HashMap<u64, u64>>,
     _debouncer: Option<Debouncer<Relay, NoCache>>,
 }
 
@@ -91,15 +94,27 @@ impl Watch {
             hasher: BuildHasherDefault::default(),
             sink,
             set: AtomicU64::new(0),
+            watched: Mutex::default(),
             _debouncer: debouncer,
         })
     }
 
     /// Watches a directory, not what lies below it. Called again for one that is watched, it makes sure of it. Blocks, and
     /// must not be called from the sink.
-    pub fn directory(&self, path: &Path) {
-        let index = usize::try_from(self.hasher.hash_one(path)).unwrap_or(usize::MAX) % self.instances.len();
+    ///
+    /// A watch is the inode's, not the path's, and the watcher takes a path that it has for watched, whatever has taken its
+    /// place. So one that has another inode now, or that has just `appeared` and may have been elsewhere meanwhile, is set
+    /// afresh; not the others, since the watcher goes through all its watches for each that it gives up.
+    pub fn directory(&self, path: &Path, appeared: bool) {
+        let hash = self.hasher.hash_one(path);
+        let index = usize::try_from(hash).unwrap_or(usize::MAX) % self.instances.len();
+        let Ok(seen) = path.symlink_metadata() else { return };
         let mut watcher = self.instances[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.watched.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, seen.ino());
+        if before.is_some_and(|inode| appeared || inode != seen.ino()) {
+            // Its watch may have gone with what was there before, which is as well.
+            let _ = watcher.unwatch(path);
+        }
         match watcher.watch(path, RecursiveMode::NonRecursive) {
             Ok(()) => {
                 self.set.fetch_add(1, Ordering::Relaxed);

@@ -67,8 +67,8 @@ pub enum Mode {
     Plan(Arc<dyn Fn(PlannedStep) + Send + Sync>),
 }
 
-/// Sets a watch on a directory.
-pub type WatchDirectory = Arc<dyn Fn(&Path) + Send + Sync>;
+/// Sets a watch on a directory; afresh, if it has just appeared and may have been elsewhere meanwhile.
+pub type WatchDirectory = Arc<dyn Fn(&Path, bool) + Send + Sync>;
 
 /// One folder's work: its worlds, its queue and what bounds it.
 pub struct Pipeline {

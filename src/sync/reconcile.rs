@@ -181,7 +181,7 @@ impl Merging<'_> {
                 if is_entry {
                     self.nominate(
                         path,
-                        Hint { remote, new_inode: None, by_reconciliation: true },
+                        Hint { remote, new_inode: None, by_reconciliation: self.lists },
                         None,
                         seen.listed_at,
                     )
@@ -246,7 +246,7 @@ impl Merging<'_> {
                 };
                 let new_inode = meta.filter(|_| row.is_none()).map(|meta| meta.fingerprint.inode);
                 let size = meta.map(|meta| meta.fingerprint.size);
-                self.nominate(path, Hint { remote, new_inode, by_reconciliation: true }, size, listed_at).await;
+                self.nominate(path, Hint { remote, new_inode, by_reconciliation: self.lists }, size, listed_at).await;
             }
         }
         Ok(())
@@ -299,6 +299,7 @@ fn spawn_walk(pipeline: &Pipeline, extent: &Extent) -> (Batched<Walked>, JoinHan
         Extent::Folder => None,
         Extent::Tree(path) => Some(Arc::clone(path)),
     };
+    let appeared = start.is_some();
     let walking = tokio::task::spawn_blocking(move || {
         let mut batch = Vec::with_capacity(WALK_BATCH);
         let mut sink = |walked| {
@@ -314,7 +315,7 @@ fn spawn_walk(pipeline: &Pipeline, extent: &Extent) -> (Batched<Walked>, JoinHan
         };
         let mut on_directory = |path: &Path| {
             if let Some(watch) = &watch {
-                watch(path);
+                watch(path, appeared);
             }
         };
         let visitor = Visitor { on_directory: &mut on_directory, sink: &mut sink };

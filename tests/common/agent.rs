@@ -206,36 +206,66 @@ impl Agent {
     }
 
     async fn assert_same(&self, with_metadata: bool) {
+        if let Some(difference) = self.difference(with_metadata).await {
+            panic!("{difference}");
+        }
+    }
+
+    /// The first difference between folder, bucket and catalog, if there is one. What is cheap to ask comes first.
+    pub async fn difference(&self, with_metadata: bool) -> Option<String> {
         let local = files(&self.root);
-        let objects = self.s3.objects(&self.bucket).await;
-        let rows = self.file_rows().await;
-        let keys: Vec<&String> = objects.keys().filter(|key| key.starts_with(&self.prefix)).collect();
+        let keys = self.s3.keys(&self.bucket).await;
+        let keys: Vec<&String> = keys.iter().filter(|key| key.starts_with(&self.prefix)).collect();
         let expected: Vec<String> = local.keys().map(|path| format!("{}{path}", self.prefix)).collect();
-        assert_eq!(keys, expected.iter().collect::<Vec<_>>(), "keys of the bucket and files of the folder");
-        assert_eq!(rows.keys().collect::<Vec<_>>(), local.keys().collect::<Vec<_>>(), "rows and files");
+        let expected: Vec<&String> = expected.iter().collect();
+        if keys != expected {
+            return Some(format!("keys of the bucket and files of the folder: {}", first_difference(&keys, &expected)));
+        }
+        let rows = self.file_rows().await;
+        let (paths, names): (Vec<&String>, Vec<&String>) = (rows.keys().collect(), local.keys().collect());
+        if paths != names {
+            return Some(format!("rows and files: {}", first_difference(&paths, &names)));
+        }
         for (path, file) in &local {
-            let (object, row) = (&objects[&format!("{}{path}", self.prefix)], &rows[path]);
-            assert_eq!(md5_hex(&object.bytes), file.md5, "content of {path:?}");
+            let row = &rows[path];
             let seen = [
-                object.key.clone(),
+                format!("{}{path}", self.prefix),
                 "synced".to_owned(),
                 file.meta.len().to_string(),
                 file.md5.clone(),
-                object.etag.clone(),
+                row[5].clone(),
                 nanos(&file.meta).to_string(),
                 file.meta.mode().to_string(),
                 path.rsplit('/').next().unwrap_or_default().to_owned(),
             ];
-            assert_eq!(row[1..], seen, "row of {path:?}");
-            if with_metadata {
-                let nanos = nanos(&file.meta);
-                let mtime = format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
-                assert_eq!(object.metadata["mtime"], mtime, "mtime of {path:?}");
-                assert_eq!(object.metadata["mode"], format!("{:07o}", file.meta.mode()), "mode of {path:?}");
-                assert_eq!(object.metadata["uid"], file.meta.uid().to_string());
-                assert_eq!(object.metadata["gid"], file.meta.gid().to_string());
+            if row[1..] != seen {
+                return Some(format!("row of {path:?}: {:?} and {seen:?}", &row[1..]));
             }
         }
+        for (path, file) in &local {
+            let key = format!("{}{path}", self.prefix);
+            let Some(object) = self.s3.object(&self.bucket, &key).await else {
+                return Some(format!("the object {key:?} has gone"));
+            };
+            if md5_hex(&object.bytes) != file.md5 {
+                return Some(format!("content of {path:?}"));
+            }
+            if object.etag != rows[path][5] {
+                return Some(format!("ETag of {path:?}"));
+            }
+            let nanos = nanos(&file.meta);
+            let expected = [
+                ("mtime", format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)),
+                ("mode", format!("{:07o}", file.meta.mode())),
+                ("uid", file.meta.uid().to_string()),
+                ("gid", file.meta.gid().to_string()),
+            ];
+            let wrong = expected.iter().find(|(name, value)| object.metadata.get(*name) != Some(value));
+            if let (true, Some((name, value))) = (with_metadata, wrong) {
+                return Some(format!("{name} of {path:?}: {:?} and {value:?}", object.metadata.get(*name)));
+            }
+        }
+        None
     }
 
     /// The rows of this agent's folder, by path.
@@ -248,6 +278,14 @@ impl Agent {
         );
         self.db.rows(&sql).await.into_iter().map(|row| (row[0].clone(), row)).collect()
     }
+}
+
+/// What one list has and the other has not.
+fn first_difference(have: &[&String], want: &[&String]) -> String {
+    let lacks = |list: &[&String], other: &[&String]| -> Vec<String> {
+        list.iter().filter(|item| !other.contains(item)).take(5).map(|item| (*item).clone()).collect()
+    };
+    format!("{} and {}: too many {:?}, missing {:?}", have.len(), want.len(), lacks(have, want), lacks(want, have))
 }
 
 /// Waits for a program to end.

@@ -9,5 +9,6 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 pub mod agent;
+pub mod daemon;
 pub mod pg;
 pub mod s3;

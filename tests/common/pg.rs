@@ -18,6 +18,8 @@ pub fn cluster() -> &'static Cluster {
 pub struct Database {
     settings: DatabaseSettings,
     client: Client,
+    /// Of a cluster of its own, with which it goes.
+    elsewhere: bool,
 }
 
 impl Database {
@@ -30,7 +32,14 @@ impl Database {
         tokio::task::spawn_blocking(create).await.unwrap();
         let settings = cluster().settings(&name);
         let client = connect(&settings).await;
-        Self { settings, client }
+        Self { settings, client, elsewhere: false }
+    }
+
+    /// The database `postgres` of another cluster, which may come and go.
+    pub async fn of(cluster: &Cluster) -> Self {
+        let settings = cluster.settings("postgres");
+        let client = connect(&settings).await;
+        Self { settings, client, elsewhere: true }
     }
 
     /// How to connect to it.
@@ -40,7 +49,15 @@ impl Database {
 
     /// Runs SQL; the rows that it gives, as text.
     pub async fn rows(&self, sql: &str) -> Vec<Vec<String>> {
-        let messages = self.client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let again;
+        let client = match self.client.is_closed() {
+            true => {
+                again = connect(&self.settings).await;
+                &again
+            }
+            false => &self.client,
+        };
+        let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         let mut rows = Vec::new();
         for message in messages {
             if let SimpleQueryMessage::Row(row) = message {
@@ -81,6 +98,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if self.elsewhere {
+            return;
+        }
         // A hundred databases take room; one that stays does no other harm.
         let _ = cluster().run_sql("postgres", &format!("DROP DATABASE \"{}\" WITH (FORCE)", self.settings.name));
     }

@@ -1,0 +1,47 @@
+//! Deletions that events have led to and the threshold holds back, while the daemon runs.
+
+use crate::common::agent::{Agent, until};
+use crate::common::daemon::Daemon;
+use crate::daemon_files::by_events;
+
+async fn careful() -> Agent {
+    let mut agent = by_events().await;
+    agent.folder = "max_delete = \"10%\"\nmax_delete_count = 2".to_owned();
+    for i in 0..8 {
+        agent.write(format!("dir/{i}"), format!("{i}"));
+    }
+    agent
+}
+
+#[tokio::test]
+async fn held_deletions_are_acted_on_as_soon_as_they_are_approved() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    for i in 0..5 {
+        agent.remove(&format!("dir/{i}"));
+    }
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 5).await;
+    let folder = daemon.until_state("degraded").await;
+    assert_eq!(folder["reason"], "5 deletions are held");
+    assert_eq!((agent.s3.keys(&agent.bucket).await.len(), daemon.done("deleted").await), (8, 0));
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(daemon.done("deleted").await, 5);
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn rejected_deletions_leave_object_and_row() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    std::fs::remove_dir_all(agent.path("dir")).unwrap();
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 8).await;
+    agent.run(&["deletes", "reject", "--folder", "files"]).await.expect_code(0);
+    let kept = async || agent.db.count("SELECT count(*) FROM portail.file WHERE state = 'kept'").await == 8;
+    until("the rows are kept", kept).await;
+    daemon.until_state("in_sync").await;
+    assert_eq!((agent.s3.keys(&agent.bucket).await.len(), daemon.done("deleted").await), (8, 0));
+    daemon.stop().await;
+}

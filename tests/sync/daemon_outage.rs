@@ -1,0 +1,115 @@
+//! S3, PostgreSQL or the folder itself goes away while the daemon runs, and comes back.
+
+use std::fs;
+use std::sync::Arc;
+
+use agent_portail::demo::postgres::Cluster;
+
+use crate::common::agent::Agent;
+use crate::common::daemon::Daemon;
+use crate::common::pg::Database;
+use crate::common::s3::Reply;
+use crate::daemon_files::by_events;
+
+/// What happens while nothing can be synced.
+fn change(agent: &Agent) {
+    agent.write("new/deep", "new");
+    agent.write("changed", "other bytes");
+    fs::rename(agent.path("renamed"), agent.path("new/name")).unwrap();
+    agent.remove("removed");
+}
+
+fn fill(agent: &Agent) {
+    for name in ["changed", "renamed", "removed", "stays"] {
+        agent.write(name, name);
+    }
+}
+
+/// The outage was told once when it began and once when it ended.
+fn assert_told_once(daemon: &Daemon<'_>) {
+    assert_eq!(daemon.log_lines("is suspended: failed to").len(), 1, "{}", daemon.log());
+    assert_eq!(daemon.log_lines("syncing of files goes on after").len(), 1, "{}", daemon.log());
+}
+
+#[tokio::test]
+async fn changes_during_an_outage_of_s3_are_synced_when_it_is_back() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    agent.s3.script(|_| Some(Reply::Disconnect));
+    change(&agent);
+    let folder = daemon.until_state("degraded").await;
+    assert!(!folder["reason"].as_str().unwrap().is_empty(), "{folder}");
+    assert_eq!(agent.s3.keys(&agent.bucket).await, ["changed", "removed", "renamed", "stays"], "nothing was deleted");
+    agent.s3.clear_scripts();
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_told_once(&daemon);
+    assert_eq!(daemon.done("deleted").await, 2);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn changes_during_an_outage_of_postgresql_are_synced_when_it_is_back() {
+    let mut cluster = tokio::task::spawn_blocking(|| Cluster::start().unwrap()).await.unwrap();
+    let mut agent = by_events().await;
+    agent.db = Arc::new(Database::of(&cluster).await);
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    cluster.stop();
+    change(&agent);
+    let folder = daemon.until_state("degraded").await;
+    assert!(!folder["reason"].as_str().unwrap().is_empty(), "{folder}");
+    assert_eq!(agent.s3.keys(&agent.bucket).await, ["changed", "removed", "renamed", "stays"], "nothing was acted on");
+    assert_eq!(daemon.get("/readyz").await.unwrap().0, 200, "an outage is no reason to be restarted");
+    let cluster = tokio::task::spawn_blocking(move || {
+        cluster.resume().unwrap();
+        cluster
+    })
+    .await
+    .unwrap();
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    agent.write("afterwards", "afterwards");
+    daemon.until_in_sync().await;
+    daemon.stop().await;
+    drop(cluster);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_renamed_away_is_suspended_until_it_is_back() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    let away = agent.home.path().join("away");
+    fs::rename(&agent.root, &away).unwrap();
+    let folder = daemon.until_state("suspended").await;
+    assert!(folder["reason"].as_str().unwrap().contains(agent.root.to_str().unwrap()), "{folder}");
+    fs::write(away.join("meanwhile"), "meanwhile").unwrap();
+    assert_eq!(agent.s3.keys(&agent.bucket).await.len(), 4);
+    assert_eq!(agent.db.count("SELECT count(*) FROM portail.file WHERE state = 'synced'").await, 4);
+    fs::rename(&away, &agent.root).unwrap();
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(daemon.done("deleted").await, 0);
+    agent.write("afterwards", "it is watched again");
+    daemon.until_in_sync().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_empty_folder_in_the_place_of_a_full_one_deletes_nothing() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    fs::rename(&agent.root, agent.home.path().join("away")).unwrap();
+    fs::create_dir(&agent.root).unwrap();
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 4).await;
+    assert!(daemon.log().contains("the folder is not the one that was synced"), "{}", daemon.log());
+    agent.write("new", "uploads go on");
+    daemon.until_folder("the new file is there", |folder| folder["done"]["uploaded"] == 5).await;
+    daemon.until_folder("nothing waits", |folder| folder["queue_depth"] == 0).await;
+    assert_eq!(agent.s3.keys(&agent.bucket).await, ["changed", "new", "removed", "renamed", "stays"]);
+    assert_eq!(daemon.done("deleted").await, 0);
+    daemon.stop().await;
+}
