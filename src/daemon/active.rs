@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
-use crate::catalog::folder::{Claim, FolderRecord};
+use crate::catalog::folder::FolderRecord;
 use crate::catalog::lock::WriterLock;
 use crate::config::settings::SyncSettings;
 use crate::daemon::live::Live;
@@ -87,15 +87,7 @@ pub struct Activity {
 /// If the folder can't be claimed, or a task has failed for good.
 pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken) -> Result<(), SyncError> {
     let worlds = &activity.worlds;
-    let claim = Claim {
-        agent: &worlds.agent,
-        name: &worlds.folder.name,
-        path: &worlds.folder.path,
-        endpoint: &worlds.endpoint,
-        bucket: worlds.bucket.name(),
-        prefix: &worlds.folder.prefix,
-    };
-    let record = catalog::folder::claim(&worlds.catalog, &claim).await?;
+    let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
     catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
     let cancel = cancel.child_token();
@@ -164,7 +156,7 @@ fn pipeline(
         catalog: worlds.catalog.clone(),
         id: Some(id),
         pass: 0,
-        rows: AtomicBool::new(true),
+        has_rows: true,
         bounds: worlds.bounds.clone(),
         feed: Arc::clone(&activity.live.feed),
         report: Arc::clone(&activity.live.report),

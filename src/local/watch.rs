@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,7 +42,6 @@ pub struct Watch {
     instances: Vec<Mutex<RecommendedWatcher>>,
     hasher: BuildHasherDefault<DefaultHasher>,
     sink: Arc<dyn Sink>,
-    set: AtomicU64,
     /// The inode that was watched under each path, both in eight bytes.
     watched: Mutex<HashMap<u64, u64>>,
     _debouncer: Option<Debouncer<Relay, NoCache>>,
@@ -93,7 +91,6 @@ impl Watch {
             instances,
             hasher: BuildHasherDefault::default(),
             sink,
-            set: AtomicU64::new(0),
             watched: Mutex::default(),
             _debouncer: debouncer,
         })
@@ -116,9 +113,7 @@ impl Watch {
             let _ = watcher.unwatch(path);
         }
         match watcher.watch(path, RecursiveMode::NonRecursive) {
-            Ok(()) => {
-                self.set.fetch_add(1, Ordering::Relaxed);
-            }
+            Ok(()) => {}
             Err(error) => self.refused(path, &error),
         }
     }
@@ -133,11 +128,6 @@ impl Watch {
                 tracing::warn!(path = %path.display(), error = error as &dyn std::error::Error, "failed to watch a directory; the reconciliation will see its changes");
             }
         }
-    }
-
-    /// How often a watch was set, those that were set again included.
-    pub fn set(&self) -> u64 {
-        self.set.load(Ordering::Relaxed)
     }
 }
 

@@ -43,6 +43,24 @@ pub struct Worlds {
     pub report: Arc<Report>,
 }
 
+impl Worlds {
+    /// Writes down that this agent mirrors the folder. Only the holder of the writer's lock may.
+    ///
+    /// # Errors
+    /// If another agent's prefix overlaps, or the catalog can't be written to.
+    pub async fn claim(&self) -> Result<FolderRecord, SyncError> {
+        let claim = Claim {
+            agent: &self.agent,
+            name: &self.folder.name,
+            path: &self.folder.path,
+            endpoint: &self.endpoint,
+            bucket: self.bucket.name(),
+            prefix: &self.folder.prefix,
+        };
+        Ok(catalog::folder::claim(&self.catalog, &claim).await?)
+    }
+}
+
 /// How a pass has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassEnd {
@@ -82,15 +100,7 @@ pub async fn take_lock(
 
 /// Syncs the folder once. The caller holds the writer's lock, and cancels the pass if it is lost.
 pub async fn sync(worlds: &Worlds, cancel: CancellationToken) -> Result<PassEnd, SyncError> {
-    let claim = Claim {
-        agent: &worlds.agent,
-        name: &worlds.folder.name,
-        path: &worlds.folder.path,
-        endpoint: &worlds.endpoint,
-        bucket: worlds.bucket.name(),
-        prefix: &worlds.folder.prefix,
-    };
-    let record = catalog::folder::claim(&worlds.catalog, &claim).await?;
+    let record = worlds.claim().await?;
     let result = sync_claimed(worlds, &record, cancel).await;
     let (state, reason) = match &result {
         Ok(end) if end.interrupted => (FolderState::Degraded, Some("the last pass was interrupted".to_owned())),
@@ -191,7 +201,7 @@ fn pipeline(
         catalog: worlds.catalog.clone(),
         id,
         pass,
-        rows: AtomicBool::new(has_rows),
+        has_rows,
         bounds: worlds.bounds.clone(),
         feed: Arc::new(Feed::new(Pace {
             capacity: worlds.bounds.queue_capacity,

@@ -85,7 +85,7 @@ pub struct Pipeline {
     /// The pass whose spool takes what a worker finds absent.
     pub pass: i64,
     /// Whether the catalog may have rows of the folder: without one, there is nothing to ask it for.
-    pub rows: AtomicBool,
+    pub has_rows: bool,
     /// Shared with the other folders.
     pub bounds: Bounds,
     /// Paths to work on.
@@ -123,15 +123,10 @@ impl Pipeline {
         ObjectKey::new(&self.folder.prefix, path)
     }
 
-    /// Whether the catalog may have rows of the folder.
-    pub fn has_rows(&self) -> bool {
-        self.rows.load(Ordering::Relaxed)
-    }
-
     /// The rows of these paths.
     pub async fn rows(&self, paths: &[&str]) -> Result<Vec<Row>, CatalogError> {
         match self.id {
-            Some(id) if self.has_rows() => catalog::file::by_paths(&self.catalog, id, paths).await,
+            Some(id) if self.has_rows => catalog::file::by_paths(&self.catalog, id, paths).await,
             Some(_) | None => Ok(Vec::new()),
         }
     }
@@ -139,7 +134,7 @@ impl Pipeline {
     /// The synced rows of files with these inodes.
     pub async fn rows_by_inode(&self, inodes: &[u64]) -> Result<Vec<Row>, CatalogError> {
         match self.id {
-            Some(id) if self.has_rows() && !inodes.is_empty() => {
+            Some(id) if self.has_rows && !inodes.is_empty() => {
                 catalog::file::by_inodes(&self.catalog, id, inodes).await
             }
             Some(_) | None => Ok(Vec::new()),
@@ -149,7 +144,7 @@ impl Pipeline {
     /// Those of these paths that have rows below them.
     pub async fn paths_with_rows_below(&self, paths: &[&str]) -> Result<Vec<String>, CatalogError> {
         match self.id {
-            Some(id) if self.has_rows() && !paths.is_empty() => {
+            Some(id) if self.has_rows && !paths.is_empty() => {
                 catalog::file::with_rows_below(&self.catalog, id, paths).await
             }
             Some(_) | None => Ok(Vec::new()),

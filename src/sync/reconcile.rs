@@ -69,7 +69,7 @@ pub enum Extent {
 /// Merges the three worlds and nominates what differs; spools deletions under the number of `pass`.
 pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> Result<Found, SyncError> {
     let (mut entries, walking) = spawn_walk(pipeline, extent);
-    let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows()), extent);
+    let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows), extent);
     let mut objects = match extent {
         Extent::Folder => Objects::listed(pipeline.bucket.list(&pipeline.folder.prefix, None), &pipeline.folder.prefix),
         Extent::Tree(_) => Objects::not_listed(),
