@@ -4,7 +4,10 @@
 //! runs again once), or *waiting*: for its next try, or, if it keeps changing, for a quiet moment. When the queue is full,
 //! paths collapse into their directory, in the end into the root: precision is lost, never a change.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod heat;
+mod job;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,83 +15,13 @@ use std::time::{Duration, Instant};
 use rand::{Rng, RngExt as _};
 
 use crate::model::{RelPath, Remote};
+use heat::Heat;
+pub use job::{Hint, Job, Pace, Scope, Settled};
 
 /// The first pause after a failure is drawn from 0 to this.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// And doubles up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// Paths whose last change is remembered, to tell those that keep changing. Beyond it, all are taken for calm again.
-const REMEMBERED: usize = 4096;
-
-/// Why a path deserves work, besides its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hint {
-    /// What a listing showed at its key, so that nobody has to ask.
-    pub remote: Remote,
-    /// The inode that a walk showed for a path without a row: its row under another path may be found by it.
-    pub new_inode: Option<u64>,
-    /// Nominated by a reconciliation, not by an event: if it leads to an act, the watcher has missed something.
-    pub by_reconciliation: bool,
-}
-
-impl Hint {
-    /// What an event tells: nothing but the path.
-    pub const EVENT: Self = Self { remote: Remote::NotKnown, new_inode: None, by_reconciliation: false };
-}
-
-/// How much of the tree a job is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// The path itself.
-    Path,
-    /// The directory and all that is or was below it.
-    Tree,
-}
-
-/// One path to work on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// Which.
-    pub path: Arc<RelPath>,
-    /// Alone, or with all below it.
-    pub scope: Scope,
-    /// What is known already.
-    pub hint: Hint,
-    /// Tries that failed since the last success.
-    pub attempts: u32,
-    /// It was put off once because its stamps were too young to be believed.
-    pub deferred: bool,
-    /// When it was first nominated since it was last settled.
-    pub since: Instant,
-}
-
-/// How a try has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// Nothing is left to do, now.
-    Done,
-    /// It failed, and is tried again after the pause.
-    Failed {
-        /// See [`backoff`].
-        pause: Duration,
-    },
-    /// It is looked at again after the pause, which is no failure.
-    Deferred {
-        /// How long.
-        pause: Duration,
-    },
-}
-
-/// How the queue is bounded and paced.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Distinct paths.
-    pub capacity: usize,
-    /// The quiet time of a path that has changed again soon after it was settled; it doubles while it keeps changing.
-    pub quiet: Duration,
-    /// A path that never goes quiet is tried this often.
-    pub max_delay: Duration,
-}
 
 #[derive(Debug)]
 enum State {
@@ -107,13 +40,6 @@ struct Entry {
     since: Instant,
 }
 
-/// How a path that was settled has been changing.
-#[derive(Debug, Clone, Copy)]
-struct Heat {
-    settled: Instant,
-    quiet: Duration,
-}
-
 /// The queue.
 #[derive(Debug)]
 pub struct Queue {
@@ -122,7 +48,7 @@ pub struct Queue {
     waiting: BTreeSet<(Instant, Arc<RelPath>)>,
     running: usize,
     trees: usize,
-    heat: HashMap<Arc<RelPath>, Heat>,
+    heat: Heat,
     pace: Pace,
 }
 
@@ -135,7 +61,7 @@ impl Queue {
             waiting: BTreeSet::new(),
             running: 0,
             trees: 0,
-            heat: HashMap::new(),
+            heat: Heat::new(pace.quiet, pace.max_delay),
             pace,
         }
     }
@@ -215,8 +141,8 @@ impl Queue {
                         self.waiting.remove(&(*until, Arc::clone(&path)));
                         entry.state = State::Ready;
                         self.ready.push_back(path);
-                    } else if let Some(heat) = self.heat.get(&path) {
-                        let later = (now + heat.quiet).min(entry.since + self.pace.max_delay).max(*until);
+                    } else if let Some(quiet) = self.heat.quiet_time(&path) {
+                        let later = (now + quiet).min(entry.since + self.pace.max_delay).max(*until);
                         self.waiting.remove(&(*until, Arc::clone(&path)));
                         *until = later;
                         self.waiting.insert((later, path));
@@ -248,15 +174,9 @@ impl Queue {
         self.entries.insert(path, Entry { state, scope, hint, attempts: 0, deferred: false, since: now });
     }
 
-    /// A path that changes again soon after it was settled waits for a quiet time, which doubles each time.
+    /// A path that changes again soon after it was settled waits for a quiet time.
     fn state_by_heat(&mut self, path: &Arc<RelPath>, now: Instant) -> State {
-        let Some(heat) = self.heat.get_mut(path) else { return State::Ready };
-        if now.saturating_duration_since(heat.settled) > heat.quiet * 2 + self.pace.quiet {
-            self.heat.remove(path);
-            return State::Ready;
-        }
-        heat.quiet = (heat.quiet * 2).min(self.pace.max_delay);
-        State::Waiting { until: now + heat.quiet }
+        self.heat.changed(path, now).map_or(State::Ready, |quiet| State::Waiting { until: now + quiet })
     }
 
     /// Whether a directory above is to be gone through as a whole anyway, and not yet begun.
@@ -370,7 +290,7 @@ impl Queue {
         let dirty = dirty.take();
         let by_event = entry.scope == Scope::Path && !entry.hint.by_reconciliation;
         if settled == Settled::Done && by_event {
-            self.warm(path, now);
+            self.heat.settled(path, now);
         }
         match (dirty, settled) {
             (Some((hint, scope, since)), _) => {
@@ -388,19 +308,6 @@ impl Queue {
                 }
             }
         }
-    }
-
-    fn warm(&mut self, path: &Arc<RelPath>, now: Instant) {
-        if self.heat.len() >= REMEMBERED {
-            let (quiet, most) = (self.pace.quiet, self.pace.max_delay);
-            self.heat
-                .retain(|_, heat| now.saturating_duration_since(heat.settled) <= (heat.quiet * 2 + quiet).min(most));
-            if self.heat.len() >= REMEMBERED {
-                self.heat.clear();
-            }
-        }
-        let quiet = self.pace.quiet;
-        self.heat.entry(Arc::clone(path)).or_insert(Heat { settled: now, quiet }).settled = now;
     }
 
     /// When the next waiting path is due.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio_postgres::{AsyncMessage, Connection};
 
-use super::deletes::DECISION_CHANNEL;
+use super::held::DECISION_CHANNEL;
 use super::{ANSWER, Catalog, CatalogError, Cause, SESSION};
 use crate::model::Printable;
 

@@ -2,15 +2,16 @@
 //!
 //! Every name is qualified with its schema, and nothing is left behind in a session: connections are pooled.
 
-pub mod deletes;
 pub mod error;
 pub mod file;
 pub mod folder;
+pub mod held;
 pub mod history;
 pub mod lock;
 pub mod probe;
 pub mod record;
 pub mod schema;
+pub mod spool;
 mod tls;
 
 use std::time::Duration;

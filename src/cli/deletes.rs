@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use super::{DeletesCommand, Exit, UsageError, output, summary};
 use crate::agent::{application_name, endpoint_name};
-use crate::catalog::deletes::{self, Decision};
+use crate::catalog::held::{self, Decision};
 use crate::catalog::{Catalog, folder, schema};
 use crate::config::settings::{FolderSettings, Settings};
 use crate::model::{FolderId, Printable};
@@ -55,7 +55,7 @@ async fn decide(
     decision: Decision,
 ) -> anyhow::Result<Exit> {
     let by = std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "unknown".to_owned());
-    let count = deletes::decide(catalog, id, sub, decision, &by).await?;
+    let count = held::decide(catalog, id, sub, decision, &by).await?;
     let name = Printable(name);
     if count == 0 {
         let below = sub.map(|sub| format!(" at {}", Printable(sub))).unwrap_or_default();
@@ -73,7 +73,7 @@ async fn decide(
 /// Accepts the folder that is there now for the one that was synced. What was held is judged anew by the next pass.
 async fn accept_identity(catalog: &Catalog, id: FolderId, name: &str) -> anyhow::Result<Exit> {
     folder::forget_identity(catalog, id).await?;
-    let held = deletes::forget_undecided(catalog, id).await?;
+    let held = held::forget_undecided(catalog, id).await?;
     let name = Printable(name);
     output::print(format_args!(
         "{name}: the next pass accepts the folder that it finds; {held} held deletions are judged anew\n"
@@ -94,7 +94,7 @@ async fn list(settings: &Settings, catalog: &Catalog, json: bool, only: Option<&
         };
         let mut after: Option<String> = None;
         loop {
-            let page = deletes::held(catalog, record.id, after.as_deref(), PAGE).await?;
+            let page = held::held(catalog, record.id, after.as_deref(), PAGE).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.path.as_str().to_owned());
             total += page.len();
@@ -107,7 +107,7 @@ async fn list(settings: &Settings, catalog: &Catalog, json: bool, only: Option<&
     Ok(if total == 0 { Exit::Done } else { Exit::Trouble })
 }
 
-fn show(folder: &FolderSettings, page: &[deletes::Held], json: bool) -> String {
+fn show(folder: &FolderSettings, page: &[held::Held], json: bool) -> String {
     let mut text = String::new();
     for held in page {
         let decision = held.decision.map(Decision::as_str);

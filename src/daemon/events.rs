@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::daemon::active::Wishes;
 use crate::daemon::live::Live;
+use crate::daemon::reconciliations::Wishes;
 use crate::local::exclude::IGNORE_FILE;
 use crate::local::look::Root;
 use crate::local::watch::Sink;

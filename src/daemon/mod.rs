@@ -1,11 +1,17 @@
 //! The daemon: each folder is watched, synced and reconciled without pause, beside the others.
 //!
-//! [`supervise`] is a folder's life from its first look to the end of the program, [`active`] its life while it holds the
-//! writer's lock. [`live`] is what can be seen of it from outside, and [`run`] the program around it.
+//! [`run`] is the program around the folders and [`fleet`] all of them; [`supervise`] is a folder's life from its first look to
+//! the end of the program, [`active`] its life while it holds the writer's lock. [`live`] is what can be seen of it from outside.
 
 pub mod active;
+mod decisions;
 pub mod events;
+mod fleet;
 pub mod live;
+mod outage;
+mod publish;
+mod pulse;
 pub mod reap;
+pub mod reconciliations;
 pub mod run;
 pub mod supervise;

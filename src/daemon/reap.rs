@@ -99,11 +99,11 @@ async fn round(
             Ok(None) | Err(_) => break,
         }
         if batch.len() >= BATCH {
-            catalog::deletes::spool(&pipeline.catalog, id, pass, &batch).await?;
+            catalog::spool::spool(&pipeline.catalog, id, pass, &batch).await?;
             batch.clear();
         }
     }
-    catalog::deletes::spool(&pipeline.catalog, id, pass, &batch).await?;
+    catalog::spool::spool(&pipeline.catalog, id, pass, &batch).await?;
     let _ = tokio::time::timeout(RENAMES, pipeline.feed.quiet()).await;
     judge(pipeline, id, reaper, pass).await
 }
@@ -129,7 +129,7 @@ pub async fn judge(pipeline: &Arc<Pipeline>, id: FolderId, reaper: &Reaper, pass
     }
     if let Verdict::Postponed { reason } = verdict? {
         tracing::info!(folder = %pipeline.folder.name, "deletions are left to the next reconciliation: {reason}");
-        catalog::deletes::drop_spool(&pipeline.catalog, id, pass).await?;
+        catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
     }
     Ok(())
 }

@@ -1,32 +1,20 @@
-//! The program around the folders: starts them, tells systemd, reloads, drains and ends.
+//! The program around the folders: starts them, listens for signals, tells systemd, and ends in order.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Connected, StartError};
-use crate::config::settings::{FolderSettings, Settings};
+use crate::agent::StartError;
 use crate::config::{ConfigError, Effective};
-use crate::daemon::active::Wishes;
-use crate::daemon::live::Live;
-use crate::daemon::supervise::{Supervised, supervise};
+use crate::daemon::fleet::Fleet;
+use crate::daemon::pulse::Pulse;
 use crate::monitor::{self, Folders};
-use crate::queue::Pace;
-use crate::sync::act::chain;
-use crate::sync::feed::Feed;
 use crate::systemd::{self, Notice};
 
 /// How often systemd hears how it goes.
 const STATUS: Duration = Duration::from_secs(2);
-/// The quiet time of a path that keeps changing begins with the debounce, but not below this.
-const SHORTEST_QUIET: Duration = Duration::from_millis(100);
-/// Between two tries to bring the schema up to date while the database is away.
-const SCHEMA: Duration = Duration::from_secs(2);
 
 /// Reads the configuration again.
 pub type Reload = Box<dyn Fn() -> Result<Effective, ConfigError> + Send + Sync>;
@@ -49,15 +37,6 @@ pub enum RunError {
         /// Whose.
         folder: String,
     },
-}
-
-/// A folder that runs.
-struct Running {
-    settings: FolderSettings,
-    live: Arc<Live>,
-    wishes: Arc<Wishes>,
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
 }
 
 /// Runs until SIGTERM or SIGINT, or until `cancel`.
@@ -116,211 +95,4 @@ pub async fn run(effective: Effective, reload: Reload, cancel: CancellationToken
     cancel.cancel();
     let _ = monitoring.await;
     result
-}
-
-/// All folders with what they share.
-struct Fleet {
-    effective: Effective,
-    connected: Connected,
-    running: HashMap<String, Running>,
-    folders: Folders,
-}
-
-impl Fleet {
-    async fn connect(effective: Effective, folders: Folders) -> Result<Self, StartError> {
-        let connected = Connected::open(&effective.settings, effective.settings.sync.queue_capacity).await?;
-        Ok(Self { effective, connected, running: HashMap::new(), folders })
-    }
-
-    fn settings(&self) -> &Settings {
-        &self.effective.settings
-    }
-
-    /// Brings the schema up to date, however long the database is away. Only what no waiting would mend is an error.
-    async fn migrate(&self) -> Result<(), StartError> {
-        let mut told = false;
-        loop {
-            match self.connected.migrate(self.settings()).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_final() => return Err(error),
-                Err(error) if !told => {
-                    told = true;
-                    tracing::error!("waiting for the database: failed to {}", chain(&error));
-                    systemd::notify(&Notice::Status("waiting for the database".to_owned()));
-                }
-                Err(_) => {}
-            }
-            tokio::time::sleep(SCHEMA).await;
-        }
-    }
-
-    fn start_all(&mut self, cancel: &CancellationToken) {
-        for folder in self.settings().folders.clone() {
-            self.start(folder, cancel);
-        }
-        self.announce();
-    }
-
-    fn start(&mut self, settings: FolderSettings, cancel: &CancellationToken) {
-        let sync = self.settings().sync.clone();
-        let feed = Arc::new(Feed::new(Pace {
-            capacity: sync.queue_capacity,
-            quiet: sync.debounce.max(SHORTEST_QUIET),
-            max_delay: sync.max_delay,
-        }));
-        let live = Arc::new(Live::new(&settings.name, feed));
-        let wishes = Arc::new(Wishes::default());
-        let worlds = self.connected.worlds(self.settings(), &settings, Arc::clone(&live.report));
-        let cancel = cancel.child_token();
-        let supervised = Supervised { worlds, sync, live: Arc::clone(&live), wishes: Arc::clone(&wishes) };
-        let task = tokio::spawn(supervise(supervised, cancel.clone()));
-        self.running.insert(settings.name.clone(), Running { settings, live, wishes, cancel, task });
-    }
-
-    /// The monitor shows the folders that run now, in the order of the configuration.
-    fn announce(&self) {
-        let order = self.settings().folders.iter().filter_map(|folder| self.running.get(&folder.name));
-        let live = order.map(|running| Arc::clone(&running.live)).collect();
-        *self.folders.lock().unwrap_or_else(PoisonError::into_inner) = live;
-    }
-
-    /// Takes a new configuration over: folders that are new, gone or changed are started and stopped, the others go on. One
-    /// that is invalid changes nothing.
-    async fn reload(&mut self, reload: &Reload, cancel: &CancellationToken) {
-        let new = match reload() {
-            Ok(new) if new.settings.folders.is_empty() => {
-                tracing::error!("the new configuration has no folder; the old one stays in force");
-                return;
-            }
-            Ok(new) => new,
-            Err(error) => {
-                tracing::error!("the new configuration is invalid, the old one stays in force: {error}");
-                return;
-            }
-        };
-        let all = !is_same_surroundings(&self.effective, &new);
-        if all {
-            match Connected::open(&new.settings, new.settings.sync.queue_capacity).await {
-                Ok(connected) => self.connected = connected,
-                Err(error) => {
-                    tracing::error!(
-                        "the new configuration can't be used, the old one stays in force: {}",
-                        chain(&error)
-                    );
-                    return;
-                }
-            }
-        }
-        self.effective = new;
-        let wanted = self.settings().folders.clone();
-        let stay = |running: &Running| !all && wanted.contains(&running.settings);
-        let leave: Vec<String> =
-            self.running.iter().filter(|(_, running)| !stay(running)).map(|(name, _)| name.clone()).collect();
-        for name in leave {
-            if let Some(running) = self.running.remove(&name) {
-                tracing::info!(folder = %name, "stopping the folder, or starting it anew with its new settings");
-                stop(running, self.settings().sync.shutdown_grace).await;
-            }
-        }
-        for folder in wanted {
-            match self.running.get(&folder.name) {
-                Some(running) => running.wishes.wish("reload"),
-                None => self.start(folder, cancel),
-            }
-        }
-        self.announce();
-        tracing::info!("the configuration was read again");
-    }
-
-    fn is_ready(&self) -> bool {
-        self.running.values().all(|running| running.live.is_ready())
-    }
-
-    /// A folder whose task has ended although nobody told it to.
-    fn ended(&self) -> Option<String> {
-        self.running.iter().find(|(_, running)| running.task.is_finished()).map(|(name, _)| name.clone())
-    }
-
-    /// For `systemctl status`.
-    fn status(&self) -> String {
-        let order = self.settings().folders.iter().filter_map(|folder| self.running.get(&folder.name));
-        let texts: Vec<String> = order
-            .map(|running| {
-                let (live, now) = (&running.live, running.live.now());
-                let state = if now.standby.is_some() { "stand-by" } else { now.state.as_str() };
-                let reason =
-                    now.reason.map(|reason| format!(" ({})", crate::model::Printable(&reason))).unwrap_or_default();
-                format!("{}: {state}{reason}, {} queued", crate::model::Printable(&live.name), live.feed.depth())
-            })
-            .collect();
-        texts.join("; ")
-    }
-
-    /// Stops all folders side by side; what is under way gets the grace to end.
-    async fn stop_all(&mut self) {
-        let grace = self.settings().sync.shutdown_grace;
-        let stopping = self.running.drain().map(|(_, running)| stop(running, grace));
-        futures_util::future::join_all(stopping).await;
-    }
-}
-
-async fn stop(running: Running, grace: Duration) {
-    running.cancel.cancel();
-    let abort = running.task.abort_handle();
-    if tokio::time::timeout(grace, running.task).await.is_err() {
-        tracing::warn!(folder = %running.settings.name, "not everything under way could be finished; the next start takes it up");
-        abort.abort();
-    }
-}
-
-/// Whether only folders differ.
-fn is_same_surroundings(old: &Effective, new: &Effective) -> bool {
-    let shown = |effective: &Effective| -> Vec<String> {
-        let entries = effective.provenance.entries().iter();
-        entries
-            .filter(|entry| entry.section != "folder")
-            .map(|entry| format!("{}.{} {:?}", entry.section, entry.key, entry.shown))
-            .collect()
-    };
-    let password = |effective: &Effective| {
-        effective.settings.database.password.as_ref().map(|password| password.expose_secret().to_owned())
-    };
-    let keys = |effective: &Effective| {
-        let keys = effective.settings.s3.credentials.as_ref();
-        keys.map(|keys| (keys.access_key_id.clone(), keys.secret_access_key.expose_secret().to_owned()))
-    };
-    shown(old) == shown(new) && password(old) == password(new) && keys(old) == keys(new)
-}
-
-/// Whether the pipeline makes progress, so that the watchdog may be fed: something was settled since the last look, or there is
-/// nothing that could be, or an outage keeps it.
-#[derive(Default)]
-struct Pulse {
-    settled: u64,
-    stuck_for: u32,
-}
-
-/// A large file may be under way for long without anything being settled; its bytes count too.
-const STUCK: u32 = 150;
-
-impl Pulse {
-    fn beats(&mut self, fleet: &Fleet) -> bool {
-        use std::sync::atomic::Ordering::Relaxed;
-        let lives = || fleet.running.values().map(|running| &running.live);
-        let settled: u64 = lives()
-            .map(|live| {
-                live.report.settled.load(Relaxed)
-                    + live.report.bytes_sent.load(Relaxed)
-                    + live.report.checked.load(Relaxed)
-            })
-            .sum();
-        let busy = lives().any(|live| {
-            let state = live.now().state;
-            live.feed.depth() > 0
-                && !matches!(state, crate::model::FolderState::Degraded | crate::model::FolderState::Suspended)
-        });
-        self.stuck_for = if busy && settled == self.settled { self.stuck_for + 1 } else { 0 };
-        self.settled = settled;
-        self.stuck_for < STUCK
-    }
 }

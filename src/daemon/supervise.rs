@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::lock::{self, Attempt, WriterLock};
 use crate::config::settings::SyncSettings;
-use crate::daemon::active::{self, Activity, Wishes};
+use crate::daemon::active::{self, Activity};
 use crate::daemon::events::Events;
 use crate::daemon::live::Live;
+use crate::daemon::reconciliations::Wishes;
 use crate::local::look::{Root, RootError};
 use crate::local::walk::{Visitor, walk};
 use crate::local::watch::Watch;

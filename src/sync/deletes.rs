@@ -74,12 +74,12 @@ pub async fn settle(
         }
     }
     if found.is_complete() {
-        catalog::deletes::forget_returned(&pipeline.catalog, id, pass).await?;
+        catalog::held::forget_returned(&pipeline.catalog, id, pass).await?;
     }
-    catalog::deletes::apply_rejections(&pipeline.catalog, id).await?;
+    catalog::held::apply_rejections(&pipeline.catalog, id).await?;
     // A path that is tried again may be found gone at any time; what it spools from here on is for the next pass to judge.
-    let pass = catalog::deletes::seal(&pipeline.catalog, id, pass).await?;
-    let tally = catalog::deletes::tally(&pipeline.catalog, id, pass).await?;
+    let pass = catalog::spool::seal(&pipeline.catalog, id, pass).await?;
+    let tally = catalog::spool::tally(&pipeline.catalog, id, pass).await?;
     // Then not even what was begun or renamed may go: only what a person has approved.
     let doubtful = verdict == IdentityVerdict::Doubt || found.files == 0;
     let to_judge = if doubtful { tally.fresh() + tally.deleting + tally.renamed } else { tally.fresh() };
@@ -118,7 +118,7 @@ pub async fn settle_events(
         Ok(_) => return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges")),
         Err(error) => return Ok(postponed(&format!("the folder could not be looked at: {error}"))),
     }
-    let tally = catalog::deletes::tally(&pipeline.catalog, id, pass).await?;
+    let tally = catalog::spool::tally(&pipeline.catalog, id, pass).await?;
     let reason = match tally.fresh() {
         0 => None,
         fresh => over_threshold(pipeline, before + fresh + tally.held, rows_synced),
@@ -150,13 +150,13 @@ async fn carry_out(
 ) -> Result<Verdict, SyncError> {
     if let Some(reason) = &reason {
         let held = if doubtful {
-            catalog::deletes::hold_all(&pipeline.catalog, id, pass, reason).await?
+            catalog::spool::hold_all(&pipeline.catalog, id, pass, reason).await?
         } else {
-            catalog::deletes::hold(&pipeline.catalog, id, pass, reason).await?
+            catalog::spool::hold(&pipeline.catalog, id, pass, reason).await?
         };
         tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
     }
-    catalog::deletes::leave_held(&pipeline.catalog, id, pass).await?;
+    catalog::spool::leave_held(&pipeline.catalog, id, pass).await?;
     drain(pipeline, id, pass).await?;
     Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason, doubtful_folder: false }))
 }
@@ -170,7 +170,7 @@ async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), 
     let mut after: Option<RelPath> = None;
     while !pipeline.cancel.is_cancelled() {
         let start = after.as_ref().map(RelPath::as_str);
-        let page = catalog::deletes::next_page(&pipeline.catalog, id, pass, start, PAGE).await?;
+        let page = catalog::spool::next_page(&pipeline.catalog, id, pass, start, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.clone());
         // Nobody may upload what is being removed. A path that is in the queue is looked at by a worker anyway.
@@ -180,7 +180,7 @@ async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), 
             pipeline.feed.settle(claim, Settled::Done);
         }
         removed?;
-        catalog::deletes::unspool(&pipeline.catalog, id, pass, &page).await?;
+        catalog::spool::unspool(&pipeline.catalog, id, pass, &page).await?;
     }
     Ok(())
 }
@@ -245,7 +245,7 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Re
         }
     }
     catalog::record::deleted(&pipeline.catalog, id, &gone).await?;
-    catalog::deletes::forget(&pipeline.catalog, id, &gone).await?;
+    catalog::held::forget(&pipeline.catalog, id, &gone).await?;
     pipeline.report.done_many(EventKind::Deleted, gone.len() as u64);
     fatal.map_or(Ok(()), |error| Err(pipeline.remote_fatal(error)))
 }

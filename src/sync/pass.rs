@@ -135,7 +135,7 @@ async fn sync_claimed(worlds: &Worlds, record: &FolderRecord, cancel: Cancellati
     let (root, seen) = open_root(&worlds.folder).await?;
     let id = record.id;
     catalog::folder::set_state(&worlds.catalog, id, FolderState::Syncing, None).await?;
-    catalog::deletes::apply_rejections(&worlds.catalog, id).await?;
+    catalog::held::apply_rejections(&worlds.catalog, id).await?;
     let start = catalog::folder::begin_pass(&worlds.catalog, id).await?;
     if record.identity.is_none() && start.rows == 0 {
         // Before the first row: were it left to the end, a first pass that breaks off would leave rows that any folder could claim.
@@ -152,7 +152,7 @@ async fn sync_claimed(worlds: &Worlds, record: &FolderRecord, cancel: Cancellati
     if end.found.ended && end.verdict.is_some() {
         catalog::folder::finish_pass(&worlds.catalog, id).await?;
     }
-    end.held = catalog::deletes::held_count(&worlds.catalog, id).await?;
+    end.held = catalog::held::held_count(&worlds.catalog, id).await?;
     Ok(end)
 }
 

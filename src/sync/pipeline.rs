@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use crate::catalog::{self, Catalog, CatalogError};
 use crate::config::settings::FolderSettings;
 use crate::local::look::Root;
 use crate::model::{FolderId, ObjectKey, RelPath, Row};
+use crate::queue::{Job, Settled};
 use crate::remote::{Bucket, Budget, RemoteError, Trouble};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::feed::Feed;
@@ -26,6 +27,9 @@ pub const MAX_ATTEMPTS: u32 = 5;
 /// Refused uploads of a pass that has stored nothing, after which it stops: a policy may except some keys, but credentials
 /// that may write nothing must not cost a request and a failed row for each file.
 const MAX_REFUSED: u32 = 32;
+
+/// A path that met an outage is ready again at once when the gate opens; this only keeps it from spinning until it closes.
+const PUT_BACK: Duration = Duration::from_millis(200);
 
 /// Bounds that all folders of the program share.
 #[derive(Debug, Clone)]
@@ -161,7 +165,7 @@ impl Pipeline {
                 Ok(())
             }
             (Mode::Act(_), None, Some(id)) => {
-                catalog::deletes::spool(&self.catalog, id, self.pass, std::slice::from_ref(path)).await
+                catalog::spool::spool(&self.catalog, id, self.pass, std::slice::from_ref(path)).await
             }
         }
     }
@@ -183,6 +187,30 @@ impl Pipeline {
         error.trouble == Trouble::Denied
             && error.key.is_some()
             && (self.refused.fetch_add(1, Ordering::Relaxed) < MAX_REFUSED || self.has_stored.load(Ordering::Relaxed))
+    }
+
+    /// An error that concerns the whole folder ends a single pass; a long-running process waits for better times.
+    ///
+    /// # Errors
+    /// In a single pass, the error itself.
+    pub fn stop_or_wait(&self, error: SyncError) -> Result<(), SyncError> {
+        match &self.endurance {
+            Some(endurance) if !self.cancel.is_cancelled() => {
+                endurance.gate.close(&self.folder.name, &error);
+                Ok(())
+            }
+            Some(_) => Ok(()),
+            None => Err(error),
+        }
+    }
+
+    /// Leaves a path in the queue for when the trouble is over; a single pass, which ends with it, lets it go.
+    pub fn put_back(&self, job: &Job) {
+        let settled = match &self.endurance {
+            Some(_) => Settled::Deferred { pause: PUT_BACK },
+            None => Settled::Done,
+        };
+        self.feed.settle(job, settled);
     }
 
     /// An error of S3 that concerns the whole folder.

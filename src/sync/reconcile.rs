@@ -2,32 +2,20 @@
 //! is old by the time that anything could be done about it. That of one directory is the same merge over what lies below it,
 //! without the listing.
 
-use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use std::vec;
 
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-
-use crate::catalog::file::Range;
-use crate::catalog::{self, Catalog, CatalogError};
-use crate::local::walk::{Visitor, WalkCounts, walk};
-use crate::model::{Entry, FolderId, Listed, Local, RelPath, Remote, Row, Walked};
+use crate::catalog;
+use crate::model::{Entry, Local, RelPath, Remote, Row, Walked};
 use crate::plan::{self, Decision};
 use crate::queue::Hint;
-use crate::remote::Listing;
 use crate::sync::act;
 use crate::sync::error::SyncError;
 use crate::sync::merge::Merge;
 use crate::sync::pipeline::{Mode, Pipeline};
+use crate::sync::streams::{Object, Objects, spawn_rows, spawn_walk};
 
-/// Entries that the walk hands over at a time.
-const WALK_BATCH: usize = 512;
-/// Rows of a page.
-const ROW_PAGE: i64 = 2000;
 /// Deletions that are spooled in one statement.
 const SPOOL_BATCH: usize = 1000;
 
@@ -68,8 +56,12 @@ pub enum Extent {
 
 /// Merges the three worlds and nominates what differs; spools deletions under the number of `pass`.
 pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> Result<Found, SyncError> {
-    let (mut entries, walking) = spawn_walk(pipeline, extent);
-    let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows), extent);
+    let tree = match extent {
+        Extent::Folder => None,
+        Extent::Tree(path) => Some(path),
+    };
+    let (mut entries, walking) = spawn_walk(pipeline, tree);
+    let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows), tree);
     let mut objects = match extent {
         Extent::Folder => Objects::listed(pipeline.bucket.list(&pipeline.folder.prefix, None), &pipeline.folder.prefix),
         Extent::Tree(_) => Objects::not_listed(),
@@ -121,12 +113,6 @@ struct Seen {
     object: Option<Object>,
     /// When the page of the listing that was at hand was asked for.
     listed_at: Instant,
-}
-
-/// An object of the listing.
-struct Object {
-    path: String,
-    listed: Listed,
 }
 
 struct Merging<'p> {
@@ -264,147 +250,9 @@ impl Merging<'_> {
 
     async fn flush_spool(&mut self) -> Result<(), SyncError> {
         if let (false, Some(id)) = (self.spool.is_empty(), self.pipeline.id) {
-            catalog::deletes::spool(&self.pipeline.catalog, id, self.pass, &self.spool).await?;
+            catalog::spool::spool(&self.pipeline.catalog, id, self.pass, &self.spool).await?;
             self.spool.clear();
         }
         Ok(())
-    }
-}
-
-/// A stream that arrives in batches over a channel.
-struct Batched<T> {
-    batches: mpsc::Receiver<Vec<T>>,
-    current: vec::IntoIter<T>,
-}
-
-impl<T> Batched<T> {
-    fn new(batches: mpsc::Receiver<Vec<T>>) -> Self {
-        Self { batches, current: Vec::new().into_iter() }
-    }
-
-    async fn next(&mut self) -> Option<T> {
-        loop {
-            if let Some(item) = self.current.next() {
-                return Some(item);
-            }
-            self.current = self.batches.recv().await?.into_iter();
-        }
-    }
-}
-
-fn spawn_walk(pipeline: &Pipeline, extent: &Extent) -> (Batched<Walked>, JoinHandle<std::io::Result<WalkCounts>>) {
-    let (sender, receiver) = mpsc::channel(4);
-    let (root, watch) = (Arc::clone(&pipeline.root), pipeline.watch_directory.clone());
-    let start = match extent {
-        Extent::Folder => None,
-        Extent::Tree(path) => Some(Arc::clone(path)),
-    };
-    let appeared = start.is_some();
-    let walking = tokio::task::spawn_blocking(move || {
-        let mut batch = Vec::with_capacity(WALK_BATCH);
-        let mut sink = |walked| {
-            batch.push(walked);
-            if batch.len() == WALK_BATCH {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(WALK_BATCH));
-                // Nobody listens any more when the reconciliation was cancelled.
-                if sender.blocking_send(full).is_err() {
-                    return ControlFlow::Break(());
-                }
-            }
-            ControlFlow::Continue(())
-        };
-        let mut on_directory = |path: &Path| {
-            if let Some(watch) = &watch {
-                watch(path, appeared);
-            }
-        };
-        let visitor = Visitor { on_directory: &mut on_directory, sink: &mut sink };
-        let counts = walk(&root, start.as_deref(), visitor);
-        let _ = sender.blocking_send(batch);
-        counts
-    });
-    (Batched::new(receiver), walking)
-}
-
-/// Rows in pages, the next one fetched while the last is merged.
-fn spawn_rows(catalog: Catalog, folder: Option<FolderId>, extent: &Extent) -> Batched<Result<Row, CatalogError>> {
-    let (sender, receiver) = mpsc::channel(1);
-    let tree = match extent {
-        Extent::Folder => None,
-        // The tree of the root is all.
-        Extent::Tree(path) => Some(path.as_str().to_owned()).filter(|path| !path.is_empty()),
-    };
-    if let Some(folder) = folder {
-        tokio::spawn(async move {
-            // Whoever listens has gone if this fails, and then nothing is left to do.
-            let _ = send_rows(&catalog, folder, tree.as_deref(), &sender).await;
-        });
-    }
-    Batched::new(receiver)
-}
-
-async fn send_rows(
-    catalog: &Catalog,
-    folder: FolderId,
-    tree: Option<&str>,
-    sender: &mpsc::Sender<Vec<Result<Row, CatalogError>>>,
-) -> Result<(), mpsc::error::SendError<Vec<Result<Row, CatalogError>>>> {
-    let mut after = None;
-    let mut before = None;
-    if let Some(tree) = tree {
-        // What lies below `d` is the half-open range from `d/` to `d0`, the byte after the slash; `d` itself comes before.
-        match catalog::file::by_paths(catalog, folder, &[tree]).await {
-            Ok(own) => sender.send(own.into_iter().map(Ok).collect()).await?,
-            Err(error) => return sender.send(vec![Err(error)]).await,
-        }
-        after = Some(format!("{tree}/"));
-        before = Some(format!("{tree}0"));
-    }
-    loop {
-        let range = Range { after: after.as_deref(), before: before.as_deref() };
-        let page = match catalog::file::page(catalog, folder, &range, ROW_PAGE).await {
-            Ok(page) => page,
-            Err(error) => return sender.send(vec![Err(error)]).await,
-        };
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(last.path.as_str().to_owned());
-        sender.send(page.into_iter().map(Ok).collect()).await?;
-    }
-}
-
-/// The listing as a stream of paths.
-struct Objects {
-    listing: Option<Listing>,
-    prefix_len: usize,
-    current: vec::IntoIter<(String, Listed)>,
-    /// Of the page at hand.
-    requested_at: Instant,
-}
-
-impl Objects {
-    fn listed(listing: Listing, prefix: &str) -> Self {
-        Self { listing: Some(listing), prefix_len: prefix.len(), ..Self::not_listed() }
-    }
-
-    fn not_listed() -> Self {
-        Self { listing: None, prefix_len: 0, current: Vec::new().into_iter(), requested_at: Instant::now() }
-    }
-
-    async fn next(&mut self, pipeline: &Pipeline) -> Result<Option<Object>, SyncError> {
-        loop {
-            if let Some((mut key, listed)) = self.current.next() {
-                // The store was asked for this prefix only, and the listing has checked it.
-                key.drain(..self.prefix_len);
-                return Ok(Some(Object { path: key, listed }));
-            }
-            let Some(listing) = &mut self.listing else { return Ok(None) };
-            match listing.next_page().await.map_err(|error| pipeline.remote_fatal(error))? {
-                Some(page) => {
-                    self.requested_at = page.requested_at;
-                    self.current = page.objects.into_iter();
-                }
-                None => self.listing = None,
-            }
-        }
     }
 }

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use agent_portail::catalog::deletes::{self, Decision, Tally};
 use agent_portail::catalog::file::{self, Range};
 use agent_portail::catalog::folder::{self, Claim};
+use agent_portail::catalog::held::{self, Decision};
 use agent_portail::catalog::lock::{Attempt, try_lock};
 use agent_portail::catalog::record::{self, Change};
 use agent_portail::catalog::schema::{self, SchemaState};
+use agent_portail::catalog::spool::{self, Tally};
 use agent_portail::catalog::{Catalog, CatalogError, Cause};
 use agent_portail::model::{
     Digest, ETag, EventKind, FileMeta, Fingerprint, FolderId, Identity, ObjectKey, RelPath, Retry, RowState, Stamp,
@@ -48,20 +49,20 @@ impl World {
 
     async fn spool(&self, pass: i64, paths: &[&str]) {
         let paths: Vec<RelPath> = paths.iter().map(|path| path_of(path)).collect();
-        deletes::spool(&self.catalog, self.folder, pass, &paths).await.unwrap();
+        spool::spool(&self.catalog, self.folder, pass, &paths).await.unwrap();
     }
 
     async fn spooled(&self, pass: i64) -> Vec<String> {
-        let page = deletes::next_page(&self.catalog, self.folder, pass, None, 100).await.unwrap();
+        let page = spool::next_page(&self.catalog, self.folder, pass, None, 100).await.unwrap();
         page.iter().map(|path| path.as_str().to_owned()).collect()
     }
 
     async fn tally(&self, pass: i64) -> Tally {
-        deletes::tally(&self.catalog, self.folder, pass).await.unwrap()
+        spool::tally(&self.catalog, self.folder, pass).await.unwrap()
     }
 
     async fn decide(&self, sub: Option<&str>, decision: Decision) -> u64 {
-        deletes::decide(&self.catalog, self.folder, sub, decision, "test").await.unwrap()
+        held::decide(&self.catalog, self.folder, sub, decision, "test").await.unwrap()
     }
 }
 
@@ -349,7 +350,7 @@ async fn a_spool_is_sorted_by_what_may_be_done_with_it() {
     record::mark_deleting(&world.catalog, world.folder, &[path_of("deleting")]).await.unwrap();
     world.apply(&[Change::Kept { path: path_of("kept") }]).await;
     world.spool(1, &["approved", "rejected", "held"]).await;
-    assert_eq!(deletes::hold(&world.catalog, world.folder, 1, "test").await.unwrap(), 3);
+    assert_eq!(spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap(), 3);
     assert_eq!(world.spooled(1).await, [""; 0], "what is held leaves the spool");
     world.decide(Some("approved"), Decision::Approve).await;
     world.decide(Some("rejected"), Decision::Reject).await;
@@ -359,12 +360,12 @@ async fn a_spool_is_sorted_by_what_may_be_done_with_it() {
     let expected = Tally { total: 7, deleting: 1, renamed: 1, approved: 1, held: 1 };
     assert_eq!(world.tally(2).await, expected);
     assert_eq!(world.tally(1).await, Tally::default(), "passes don't mix");
-    assert_eq!(deletes::hold(&world.catalog, world.folder, 2, "more").await.unwrap(), 3);
-    deletes::leave_held(&world.catalog, world.folder, 2).await.unwrap();
+    assert_eq!(spool::hold(&world.catalog, world.folder, 2, "more").await.unwrap(), 3);
+    spool::leave_held(&world.catalog, world.folder, 2).await.unwrap();
     assert_eq!(world.spooled(2).await, ["approved", "deleting", "no row of this name", "renamed=1"]);
-    assert_eq!(deletes::held_count(&world.catalog, world.folder).await.unwrap(), 4);
+    assert_eq!(held::held_count(&world.catalog, world.folder).await.unwrap(), 4);
     assert_eq!(world.db.events("fresh").await, ["uploaded", "held"]);
-    assert_eq!(deletes::apply_rejections(&world.catalog, world.folder).await.unwrap(), 1);
+    assert_eq!(held::apply_rejections(&world.catalog, world.folder).await.unwrap(), 1);
     assert_eq!(world.db.value("SELECT state FROM portail.file WHERE path = 'rejected'").await, "kept");
 }
 
@@ -373,7 +374,7 @@ async fn a_decision_covers_a_path_and_what_lies_below_it() {
     let paths = ["a", "a!", "a-b", "a.b", "a/", "a/b", "a/b/c", "a/é", "a0", "aa", "A/b", "b%", "b%/c", "bxc"];
     let world = World::with_synced(&paths).await;
     world.spool(1, &paths).await;
-    deletes::hold(&world.catalog, world.folder, 1, "test").await.unwrap();
+    spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap();
     let decided = async || {
         world
             .db
@@ -387,9 +388,9 @@ async fn a_decision_covers_a_path_and_what_lies_below_it() {
     assert_eq!(world.decide(Some("b%"), Decision::Reject).await, 2);
     assert_eq!(decided().await, ["a", "a/b", "a/b/c", "a/é", "b%", "b%/c"]);
     assert_eq!(world.decide(Some("c"), Decision::Approve).await, 0);
-    assert_eq!(deletes::forget_undecided(&world.catalog, world.folder).await.unwrap(), 8);
+    assert_eq!(held::forget_undecided(&world.catalog, world.folder).await.unwrap(), 8);
     assert_eq!(world.decide(None, Decision::Reject).await, 6);
-    let held = deletes::held(&world.catalog, world.folder, Some("a/b"), 2).await.unwrap();
+    let held = held::held(&world.catalog, world.folder, Some("a/b"), 2).await.unwrap();
     assert_eq!(held.iter().map(|held| held.path.as_str()).collect::<Vec<_>>(), ["a/b/c", "a/é"]);
     assert!(held.iter().all(|held| held.decision == Some(Decision::Reject) && held.size == Some(7)));
 }
@@ -413,19 +414,19 @@ async fn a_decision_is_announced() {
             }
         }
     });
-    client.batch_execute(&format!("LISTEN {}", deletes::DECISION_CHANNEL)).await.unwrap();
+    client.batch_execute(&format!("LISTEN {}", held::DECISION_CHANNEL)).await.unwrap();
     world.decide(None, Decision::Approve).await;
     let note = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.unwrap().unwrap();
-    assert_eq!(note, (deletes::DECISION_CHANNEL.to_owned(), world.folder.0.to_string()));
+    assert_eq!(note, (held::DECISION_CHANNEL.to_owned(), world.folder.0.to_string()));
 }
 
 #[tokio::test]
 async fn held_deletes_whose_file_is_back_are_forgotten() {
     let world = World::with_synced(&["a", "b"]).await;
     world.spool(1, &["a", "b"]).await;
-    deletes::hold(&world.catalog, world.folder, 1, "test").await.unwrap();
+    spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap();
     world.spool(2, &["a"]).await;
-    assert_eq!(deletes::forget_returned(&world.catalog, world.folder, 2).await.unwrap(), 1);
+    assert_eq!(held::forget_returned(&world.catalog, world.folder, 2).await.unwrap(), 1);
     assert_eq!(world.db.column("SELECT path FROM portail.held_delete").await, ["a"]);
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::common::s3::{Reply, TestS3};
 use agent_portail::agent::{Passes, Task};
-use agent_portail::catalog::deletes::{self, Decision};
 use agent_portail::catalog::folder::{self, Claim};
+use agent_portail::catalog::held::{self, Decision};
 use agent_portail::catalog::record::{self, Change};
+use agent_portail::catalog::spool;
 use agent_portail::catalog::{Catalog, Cause, schema};
 use agent_portail::config::settings::Settings;
 use agent_portail::config::{ConfigFile, Sources, load};
@@ -108,8 +109,8 @@ async fn a_rejected_deletion_is_kept_even_if_its_removal_had_begun() {
     database.row(id, "begun", "deleting");
     database.row(id, "late", "synced");
     database.held(id, "begun", "'approved'");
-    deletes::decide(&database.catalog, id, Some("begun"), Decision::Reject, "me").await.unwrap();
-    deletes::apply_rejections(&database.catalog, id).await.unwrap();
+    held::decide(&database.catalog, id, Some("begun"), Decision::Reject, "me").await.unwrap();
+    held::apply_rejections(&database.catalog, id).await.unwrap();
     assert_eq!(database.state("begun"), "kept");
     // A rejection that comes after the pass has looked at them all.
     database.held(id, "late", "'rejected'");
@@ -147,11 +148,11 @@ async fn what_is_spooled_after_the_judgement_waits_for_the_next_pass() {
     for name in ["a", "b"] {
         database.row(id, name, "synced");
     }
-    deletes::spool(&database.catalog, id, 7, &[path("a")]).await.unwrap();
-    let judged = deletes::seal(&database.catalog, id, 7).await.unwrap();
-    deletes::spool(&database.catalog, id, 7, &[path("b")]).await.unwrap();
-    assert_eq!(deletes::tally(&database.catalog, id, judged).await.unwrap().total, 1);
-    assert_eq!(deletes::next_page(&database.catalog, id, judged, None, 10).await.unwrap(), [path("a")]);
+    spool::spool(&database.catalog, id, 7, &[path("a")]).await.unwrap();
+    let judged = spool::seal(&database.catalog, id, 7).await.unwrap();
+    spool::spool(&database.catalog, id, 7, &[path("b")]).await.unwrap();
+    assert_eq!(spool::tally(&database.catalog, id, judged).await.unwrap().total, 1);
+    assert_eq!(spool::next_page(&database.catalog, id, judged, None, 10).await.unwrap(), [path("a")]);
 }
 
 /// A folder, a bucket and a catalog.

@@ -1,0 +1,59 @@
+//! What people decide about held deletions, while the folder is active.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::catalog;
+use crate::catalog::lock::WriterLock;
+use crate::daemon::active::Shared;
+use crate::daemon::reap;
+use crate::model::FolderId;
+use crate::sync::error::SyncError;
+
+/// Decisions are announced; this is for those whose announcement was lost.
+const DECISIONS: Duration = Duration::from_secs(10);
+
+/// Acts on what a person has decided about held deletions.
+pub(super) async fn decisions(shared: Arc<Shared>, lock: Arc<WriterLock>) -> Result<(), SyncError> {
+    let (pipeline, id) = (&shared.pipeline, shared.record.id);
+    loop {
+        tokio::select! {
+            () = pipeline.cancel.cancelled() => return Ok(()),
+            () = lock.decided() => {}
+            () = tokio::time::sleep(DECISIONS) => {}
+        }
+        if shared.gate.outage().is_some() {
+            continue;
+        }
+        if let Err(error) = act_on_decisions(&shared, id).await
+            && !pipeline.cancel.is_cancelled()
+        {
+            shared.gate.close(&pipeline.folder.name, &error);
+        }
+    }
+}
+
+async fn act_on_decisions(shared: &Shared, id: FolderId) -> Result<(), SyncError> {
+    let pipeline = &shared.pipeline;
+    count_trouble(shared, id).await?;
+    if !catalog::held::has_decisions(&pipeline.catalog, id).await? {
+        return Ok(());
+    }
+    catalog::held::apply_rejections(&pipeline.catalog, id).await?;
+    let number = catalog::folder::next_pass(&pipeline.catalog, id).await?;
+    if catalog::spool::spool_approved(&pipeline.catalog, id, number).await? > 0 {
+        reap::judge(pipeline, id, &shared.reaper, number).await?;
+    }
+    // An approved path whose file is back was not deleted: its approval is spent all the same.
+    catalog::held::forget_approved(&pipeline.catalog, id).await?;
+    count_trouble(shared, id).await
+}
+
+/// Deletions that are held and paths that failed, as the catalog has them.
+pub(super) async fn count_trouble(shared: &Shared, id: FolderId) -> Result<(), SyncError> {
+    let live = &shared.activity.live;
+    live.held.store(catalog::held::held_count(&shared.pipeline.catalog, id).await?, Ordering::Relaxed);
+    live.failed.store(catalog::folder::failed_count(&shared.pipeline.catalog, id).await?, Ordering::Relaxed);
+    Ok(())
+}

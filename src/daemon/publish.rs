@@ -1,0 +1,100 @@
+//! How an active folder stands, for others to see; and whether it is still the folder that was opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::catalog;
+use crate::daemon::active::Shared;
+use crate::local::identity;
+use crate::model::{FolderState, Identity};
+use crate::sync::error::SyncError;
+
+/// How often the state is compared with what the catalog says of it.
+const PUBLISH: Duration = Duration::from_millis(500);
+
+/// Keeps the state that others see up to date, and watches the root.
+pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
+    let (pipeline, live) = (&shared.pipeline, &shared.activity.live);
+    let mut written: Option<(FolderState, Option<String>)> = None;
+    loop {
+        let root = shared.activity.worlds.folder.path.clone();
+        if let Some(reason) = root_trouble(root, shared.activity.seen).await {
+            live.set(FolderState::Suspended, Some(reason.clone()));
+            write_state(&shared, FolderState::Suspended, Some(reason), &mut written).await;
+            // The supervisor opens the folder anew, when it is there again.
+            pipeline.cancel.cancel();
+            return Ok(());
+        }
+        if live.rules_changed.swap(false, Ordering::Relaxed) {
+            tracing::info!(folder = %pipeline.folder.name, "the exclude rules have changed; the folder is opened anew");
+            pipeline.cancel.cancel();
+            return Ok(());
+        }
+        let (state, reason) = state_of(&shared);
+        live.set(state, reason.clone());
+        if shared.gate.outage().is_none() {
+            write_state(&shared, state, reason, &mut written).await;
+        }
+        tokio::select! {
+            () = pipeline.cancel.cancelled() => return Ok(()),
+            () = tokio::time::sleep(PUBLISH) => {}
+        }
+    }
+}
+
+async fn write_state(
+    shared: &Shared,
+    state: FolderState,
+    reason: Option<String>,
+    written: &mut Option<(FolderState, Option<String>)>,
+) {
+    let now = Some((state, reason));
+    if *written == now {
+        return;
+    }
+    let reason = now.as_ref().and_then(|(_, reason)| reason.as_deref());
+    match catalog::folder::set_state(&shared.pipeline.catalog, shared.record.id, state, reason).await {
+        Ok(()) => *written = now,
+        // The next round tries again; whether the catalog is away is found out by those who need it.
+        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "failed to write the folder's state"),
+    }
+}
+
+/// Why the root is not the folder that was opened any more.
+async fn root_trouble(path: PathBuf, seen: Identity) -> Option<String> {
+    let shown = path.display().to_string();
+    match tokio::task::spawn_blocking(move || identity::read(&path)).await {
+        Ok(Ok(now)) if now == seen => None,
+        Ok(Ok(_)) => Some(format!("another folder has taken the place of {shown}")),
+        Ok(Err(error)) => Some(format!("the folder {shown} is gone: {error}")),
+        Err(_) => None,
+    }
+}
+
+fn state_of(shared: &Shared) -> (FolderState, Option<String>) {
+    let live = &shared.activity.live;
+    if let Some(outage) = shared.gate.outage() {
+        return (FolderState::Degraded, Some(outage.reason));
+    }
+    let mut reasons = Vec::new();
+    if live.out_of_watches.load(Ordering::Relaxed) {
+        reasons.push("the kernel allows no more watches: raise fs.inotify.max_user_watches".to_owned());
+    }
+    let held = live.held.load(Ordering::Relaxed);
+    if held > 0 {
+        reasons.push(format!("{held} deletions are held"));
+    }
+    let failed = live.failed.load(Ordering::Relaxed);
+    if failed > 0 {
+        reasons.push(format!("{failed} paths failed"));
+    }
+    if !reasons.is_empty() {
+        return (FolderState::Degraded, Some(reasons.join(", ")));
+    }
+    if live.now().last_reconciled_at.is_none() || live.feed.depth() > 0 {
+        return (FolderState::Syncing, None);
+    }
+    (FolderState::InSync, None)
+}

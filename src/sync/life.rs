@@ -1,0 +1,206 @@
+//! The life of one path: look, decide, read, conclude, act, settle.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use crate::local::hash::{self, Content, ReadError};
+use crate::model::{ETag, FileMeta, Local, Remote, Retry, Row, Stamp};
+use crate::plan::{self, Conclusion, Decision};
+use crate::queue::{Job, Settled, backoff};
+use crate::remote::BudgetGuard;
+use crate::sync::act::{self, Work};
+use crate::sync::error::{Failure, PathError, SyncError};
+use crate::sync::pipeline::{MAX_ATTEMPTS, Pipeline, blocking};
+
+/// Larger files are read twice, once for the digest and once for the upload, instead of being held.
+const IN_MEMORY: u64 = 8 << 20;
+
+/// One path from its look to its settling.
+pub(super) async fn live(
+    pipeline: Arc<Pipeline>,
+    job: Job,
+    row: Option<Row>,
+    candidates: Vec<Row>,
+) -> Result<(), SyncError> {
+    let settled = match attempt(&pipeline, &job, row.as_ref(), &candidates).await {
+        Ok(settled) => settled,
+        Err(Failure::Cancelled) => Settled::Done,
+        Err(Failure::Folder(error)) => {
+            pipeline.put_back(&job);
+            return pipeline.stop_or_wait(error);
+        }
+        Err(Failure::Path(error)) => {
+            let again = error.retry() == Retry::Later;
+            let last = job.attempts + 1 >= MAX_ATTEMPTS && pipeline.endurance.is_none();
+            if again && !last {
+                tracing::debug!(path = %job.path, error = &error as &dyn std::error::Error, "trying again later");
+            }
+            // What keeps failing is written down, once; a file that is being written to has not failed.
+            let worth_telling = !again || last || (job.attempts + 1 == MAX_ATTEMPTS);
+            if worth_telling && let Err(error) = act::give_up(&pipeline, &job.path, row.as_ref(), &error).await {
+                pipeline.put_back(&job);
+                return pipeline.stop_or_wait(error);
+            }
+            match again && !last {
+                true => Settled::Failed { pause: backoff(job.attempts, &mut rand::rng()) },
+                false => Settled::Done,
+            }
+        }
+    };
+    if settled == Settled::Done {
+        pipeline.report.settled.fetch_add(1, Ordering::Relaxed);
+    }
+    pipeline.feed.settle(&job, settled);
+    Ok(())
+}
+
+async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: &[Row]) -> Result<Settled, Failure> {
+    let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(&job.path));
+    let local = blocking("look", move || root.look(&path)).await?;
+    let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
+    let work = Work { pipeline, path: &job.path, row, candidates, by_reconciliation: job.hint.by_reconciliation };
+    match (&decision, local) {
+        (_, Local::Unknown(why)) => return Err(PathError::Unseen(why).into()),
+        (Decision::Upload(_) | Decision::Adopt | Decision::Compare(_), Local::Present(meta)) => {
+            return with_content(&work, job, &decision, meta).await;
+        }
+        (Decision::Resume, Local::Present(meta)) => work.resume(&meta).await?,
+        (Decision::DropRow(reason), _) => work.drop_row(*reason).await?,
+        (Decision::Keep, _) => work.keep().await?,
+        // Its deletion is judged together with others, never by itself.
+        (Decision::Delete, _) => pipeline.found_absent(&job.path).await?,
+        (
+            Decision::Nothing
+            | Decision::Foreign
+            | Decision::Upload(_)
+            | Decision::Adopt
+            | Decision::Compare(_)
+            | Decision::Resume,
+            _,
+        ) => {}
+    }
+    Ok(Settled::Done)
+}
+
+/// The part of a path's life that needs its content.
+async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: FileMeta) -> Result<Settled, Failure> {
+    let pipeline = work.pipeline;
+    let key = pipeline.key(work.path);
+    if key.is_too_long() {
+        return Err(PathError::KeyTooLong { length: key.as_str().len() }.into());
+    }
+    let grain = plan::grain(&meta.fingerprint, pipeline.root.is_remote());
+    let eager = pipeline.endurance.as_ref().is_some_and(|endurance| endurance.eager);
+    if !eager && !job.deferred && plan::is_racy(&meta.fingerprint, Stamp::from_system(SystemTime::now()), grain) {
+        // A stamp's grain later, its fingerprint can be believed.
+        return Ok(Settled::Deferred { pause: grain + Duration::from_millis(1) });
+    }
+    let (file, content, guard) = read(work, &meta).await?;
+    // Two stamps in one tick look alike: this file is hardly ever at rest, and is tried again like one that changed.
+    if !eager && plan::may_be_torn(&content.meta.fingerprint, content.began, grain) {
+        return Err(PathError::Read(ReadError::Changed).into());
+    }
+    let size = content.meta.fingerprint.size;
+    let conclusion = plan::conclude(decision, size, content.digest, work.row, &job.hint.remote);
+    let racy = plan::is_racy(&content.meta.fingerprint, content.began, grain);
+    let source = act::Source { file, content, key, racy, guard };
+    match conclusion {
+        Conclusion::Upload => work.upload(source, cause_of(decision)).await?,
+        Conclusion::Touch => work.touch(&source).await?,
+        Conclusion::Adopt => work.adopt(&source, listed_etag(&job.hint.remote), None).await?,
+        Conclusion::AdoptIfComposite(part_sizes) => {
+            let etag = listed_etag(&job.hint.remote);
+            if is_composite(pipeline, &source, &part_sizes, etag.as_ref()).await? {
+                work.adopt(&source, etag, None).await?;
+            } else {
+                work.adopt_by_metadata(source).await?;
+            }
+        }
+        Conclusion::AdoptByMetadata => work.adopt_by_metadata(source).await?,
+    }
+    // Looked at again when its stamps can be believed: a write within their grain would not have shown.
+    Ok(if eager && racy && !job.deferred {
+        Settled::Deferred { pause: grain + Duration::from_millis(1) }
+    } else {
+        Settled::Done
+    })
+}
+
+fn cause_of(decision: &Decision) -> plan::Cause {
+    match decision {
+        Decision::Upload(cause) | Decision::Compare(cause) => *cause,
+        Decision::Adopt => plan::Cause::Changed,
+        Decision::Nothing
+        | Decision::Resume
+        | Decision::Delete
+        | Decision::DropRow(_)
+        | Decision::Keep
+        | Decision::Foreign => plan::Cause::New,
+    }
+}
+
+fn listed_etag(remote: &Remote) -> Option<ETag> {
+    match remote {
+        Remote::Present(listed) => Some(listed.etag.clone()),
+        Remote::Missing | Remote::NotKnown => None,
+    }
+}
+
+/// Opens and reads the file: a small one into memory, within the byte budget; of a large one only the digest.
+async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, Option<BudgetGuard>), Failure> {
+    let pipeline = work.pipeline;
+    let keep = meta.fingerprint.size <= IN_MEMORY.min(pipeline.bounds.part_size);
+    let guard = match keep {
+        true => tokio::select! {
+            guard = pipeline.bounds.budget.take(meta.fingerprint.size) => Some(guard),
+            () = pipeline.cancel.cancelled() => return Err(Failure::Cancelled),
+        },
+        false => None,
+    };
+    let (root, path, seen) = (Arc::clone(&pipeline.root), Arc::clone(work.path), meta.fingerprint);
+    let cancel = pipeline.cancel.clone();
+    let read = blocking("read", move || {
+        let (file, meta) = root.open_file(&path).map_err(|local| match local {
+            Local::Unknown(why) => PathError::Unseen(why),
+            Local::Present(_) | Local::Absent | Local::Skipped(_) => PathError::Read(ReadError::Changed),
+        })?;
+        // The budget was taken for the size seen; a file that has grown meanwhile is read another time.
+        if meta.fingerprint.size != seen.size {
+            return Err(PathError::Read(ReadError::Changed));
+        }
+        let content = hash::read(&file, meta, keep, &|_| keep || !cancel.is_cancelled()).map_err(PathError::Read)?;
+        Ok((Arc::new(file), content))
+    })
+    .await?;
+    match read {
+        Ok((file, content)) => Ok((file, content, guard)),
+        Err(PathError::Read(ReadError::Cancelled)) => Err(Failure::Cancelled),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the ETag is the one that a multipart upload of this content in parts of one of these sizes has.
+async fn is_composite(
+    pipeline: &Pipeline,
+    source: &act::Source,
+    part_sizes: &[u64],
+    etag: Option<&ETag>,
+) -> Result<bool, Failure> {
+    let Some((hex, _)) = etag.and_then(|etag| etag.as_str().split_once('-')) else { return Ok(false) };
+    for &part_size in part_sizes {
+        let (file, size) = (Arc::clone(&source.file), source.content.meta.fingerprint.size);
+        let cancel = pipeline.cancel.clone();
+        let digest =
+            blocking("hash parts", move || hash::composite_md5(&file, size, part_size, &|_| !cancel.is_cancelled()))
+                .await?;
+        match digest {
+            Ok(digest) if digest.to_hex().eq_ignore_ascii_case(hex) => return Ok(true),
+            Ok(_) => {}
+            Err(ReadError::Cancelled) => return Err(Failure::Cancelled),
+            Err(error) => return Err(PathError::Read(error).into()),
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,170 @@
+//! The three streams that a reconciliation merges: walk, rows and listing, each in byte order of the path, and each a bit ahead
+//! of the merge.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use std::vec;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::catalog::file::Range;
+use crate::catalog::{self, Catalog, CatalogError};
+use crate::local::walk::{Visitor, WalkCounts, walk};
+use crate::model::{FolderId, Listed, RelPath, Row, Walked};
+use crate::remote::Listing;
+use crate::sync::error::SyncError;
+use crate::sync::pipeline::Pipeline;
+
+/// Entries that the walk hands over at a time.
+const WALK_BATCH: usize = 512;
+/// Rows of a page.
+const ROW_PAGE: i64 = 2000;
+
+/// An object of the listing.
+pub(super) struct Object {
+    pub(super) path: String,
+    pub(super) listed: Listed,
+}
+
+/// A stream that arrives in batches over a channel.
+pub(super) struct Batched<T> {
+    batches: mpsc::Receiver<Vec<T>>,
+    current: vec::IntoIter<T>,
+}
+
+impl<T> Batched<T> {
+    fn new(batches: mpsc::Receiver<Vec<T>>) -> Self {
+        Self { batches, current: Vec::new().into_iter() }
+    }
+
+    pub(super) async fn next(&mut self) -> Option<T> {
+        loop {
+            if let Some(item) = self.current.next() {
+                return Some(item);
+            }
+            self.current = self.batches.recv().await?.into_iter();
+        }
+    }
+}
+
+/// Walks the folder, or what lies at and below `tree`, on a thread of its own; each directory is watched before it is read.
+pub(super) fn spawn_walk(
+    pipeline: &Pipeline,
+    tree: Option<&Arc<RelPath>>,
+) -> (Batched<Walked>, JoinHandle<std::io::Result<WalkCounts>>) {
+    let (sender, receiver) = mpsc::channel(4);
+    let (root, watch) = (Arc::clone(&pipeline.root), pipeline.watch_directory.clone());
+    let start = tree.map(Arc::clone);
+    let appeared = start.is_some();
+    let walking = tokio::task::spawn_blocking(move || {
+        let mut batch = Vec::with_capacity(WALK_BATCH);
+        let mut sink = |walked| {
+            batch.push(walked);
+            if batch.len() == WALK_BATCH {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(WALK_BATCH));
+                // Nobody listens any more when the reconciliation was cancelled.
+                if sender.blocking_send(full).is_err() {
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        let mut on_directory = |path: &Path| {
+            if let Some(watch) = &watch {
+                watch(path, appeared);
+            }
+        };
+        let visitor = Visitor { on_directory: &mut on_directory, sink: &mut sink };
+        let counts = walk(&root, start.as_deref(), visitor);
+        let _ = sender.blocking_send(batch);
+        counts
+    });
+    (Batched::new(receiver), walking)
+}
+
+/// Rows in pages, the next one fetched while the last is merged.
+pub(super) fn spawn_rows(
+    catalog: Catalog,
+    folder: Option<FolderId>,
+    tree: Option<&Arc<RelPath>>,
+) -> Batched<Result<Row, CatalogError>> {
+    let (sender, receiver) = mpsc::channel(1);
+    // The tree of the root is all.
+    let tree = tree.map(|path| path.as_str().to_owned()).filter(|path| !path.is_empty());
+    if let Some(folder) = folder {
+        tokio::spawn(async move {
+            // Whoever listens has gone if this fails, and then nothing is left to do.
+            let _ = send_rows(&catalog, folder, tree.as_deref(), &sender).await;
+        });
+    }
+    Batched::new(receiver)
+}
+
+async fn send_rows(
+    catalog: &Catalog,
+    folder: FolderId,
+    tree: Option<&str>,
+    sender: &mpsc::Sender<Vec<Result<Row, CatalogError>>>,
+) -> Result<(), mpsc::error::SendError<Vec<Result<Row, CatalogError>>>> {
+    let mut after = None;
+    let mut before = None;
+    if let Some(tree) = tree {
+        // What lies below `d` is the half-open range from `d/` to `d0`, the byte after the slash; `d` itself comes before.
+        match catalog::file::by_paths(catalog, folder, &[tree]).await {
+            Ok(own) => sender.send(own.into_iter().map(Ok).collect()).await?,
+            Err(error) => return sender.send(vec![Err(error)]).await,
+        }
+        after = Some(format!("{tree}/"));
+        before = Some(format!("{tree}0"));
+    }
+    loop {
+        let range = Range { after: after.as_deref(), before: before.as_deref() };
+        let page = match catalog::file::page(catalog, folder, &range, ROW_PAGE).await {
+            Ok(page) => page,
+            Err(error) => return sender.send(vec![Err(error)]).await,
+        };
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.path.as_str().to_owned());
+        sender.send(page.into_iter().map(Ok).collect()).await?;
+    }
+}
+
+/// The listing as a stream of paths.
+pub(super) struct Objects {
+    listing: Option<Listing>,
+    prefix_len: usize,
+    current: vec::IntoIter<(String, Listed)>,
+    /// Of the page at hand.
+    pub(super) requested_at: Instant,
+}
+
+impl Objects {
+    pub(super) fn listed(listing: Listing, prefix: &str) -> Self {
+        Self { listing: Some(listing), prefix_len: prefix.len(), ..Self::not_listed() }
+    }
+
+    pub(super) fn not_listed() -> Self {
+        Self { listing: None, prefix_len: 0, current: Vec::new().into_iter(), requested_at: Instant::now() }
+    }
+
+    pub(super) async fn next(&mut self, pipeline: &Pipeline) -> Result<Option<Object>, SyncError> {
+        loop {
+            if let Some((mut key, listed)) = self.current.next() {
+                // The store was asked for this prefix only, and the listing has checked it.
+                key.drain(..self.prefix_len);
+                return Ok(Some(Object { path: key, listed }));
+            }
+            let Some(listing) = &mut self.listing else { return Ok(None) };
+            match listing.next_page().await.map_err(|error| pipeline.remote_fatal(error))? {
+                Some(page) => {
+                    self.requested_at = page.requested_at;
+                    self.current = page.objects.into_iter();
+                }
+                None => self.listing = None,
+            }
+        }
+    }
+}
