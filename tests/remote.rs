@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use agent_portail::config::settings::{Encryption, S3Settings};
-use agent_portail::model::{Digest, ETag, FileMeta, Fingerprint, ObjectKey, Retry, Stamp};
+use agent_portail::model::{Digest, ETag, FileMeta, Fingerprint, ObjectKey, Parts, Retry, Stamp};
 use agent_portail::remote::{
     Attributes, Bucket, Budget, Client, LargeUpload, Limits, Operation, Patience, RemoteError, Trouble, UploadError,
     connect, connect_with,
@@ -101,12 +101,14 @@ impl Large {
     }
 
     async fn send(&self, bucket: &Bucket, name: &str) -> Result<agent_portail::remote::Stored, UploadError> {
+        let parts =
+            Parts { size: self.part_size, digests: self.bytes.chunks(self.part_size as usize).map(md5).collect() };
         let upload = LargeUpload {
             file: self.file.clone(),
             size: self.bytes.len() as u64,
             digest: md5(&self.bytes),
             attributes: &self.attributes,
-            part_size: self.part_size,
+            parts: &parts,
             unchanged: &|| Ok(self.unchanged),
             budget: &self.budget,
             slots: &self.slots,
@@ -244,7 +246,7 @@ async fn a_large_file_that_is_empty_is_an_object_too() {
 }
 
 #[tokio::test]
-async fn parts_too_large_to_be_held_are_streamed_from_the_file_within_the_budget() {
+async fn parts_are_streamed_from_the_file_within_the_budget() {
     let (s3, bucket) = start().await;
     let mut large = Large::new(21 * MIB, 10 * MIB);
     large.budget = Budget::new(MIB as u64);
@@ -259,8 +261,8 @@ async fn parts_wait_for_the_budget_and_a_single_slot_and_budget_suffice() {
     let (s3, bucket) = start().await;
     let at_once = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
     let mut large = Large::new(26 * MIB, 5 * MIB);
-    // Room for two parts, though there are four slots.
-    large.budget = Budget::new(10 * MIB as u64);
+    // Room for what two streamed parts have in memory, though there are four slots.
+    large.budget = Budget::new(MIB as u64);
     let seen = at_once.clone();
     s3.script(move |request| {
         if request.operation != "UploadPart" {
@@ -290,7 +292,7 @@ async fn parts_wait_for_the_budget_and_a_single_slot_and_budget_suffice() {
 async fn a_part_that_fails_for_a_moment_is_sent_again() {
     let (s3, bucket) = start().await;
     s3.fail_next("UploadPart", 2, 503, &error_body("SlowDown"));
-    for (name, part) in [("held", 5 * MIB), ("streamed", 9 * MIB)] {
+    for (name, part) in [("small parts", 5 * MIB), ("large parts", 9 * MIB)] {
         let large = Large::new(10 * MIB, part);
         large.send(&bucket, name).await.unwrap();
         assert!(s3.object(bucket.name(), name).await.unwrap().bytes == large.bytes);

@@ -8,8 +8,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
+use crate::local::part_digests::PartDigests;
 use crate::local::stat;
-use crate::model::{Digest, FileMeta, Fingerprint, Stamp};
+use crate::model::{Digest, FileMeta, Fingerprint, Parts, Stamp};
 
 /// Read at once while hashing: large enough that calls don't count, small enough to stay in the processor's cache.
 const CHUNK: usize = 256 * 1024;
@@ -28,6 +29,24 @@ pub enum ReadError {
     Cancelled,
 }
 
+/// What is wanted of a content besides its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The bytes, for a small file.
+    Bytes,
+    /// The digests of parts of this many bytes, see [`crate::model::part_size`].
+    Parts(u64),
+}
+
+/// What a content is sent from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// From memory.
+    Held(Bytes),
+    /// From the open file, part by part: the store refuses a part that is not what was hashed.
+    Parts(Parts),
+}
+
 /// The content of a file at one instant.
 #[derive(Debug)]
 pub struct Content {
@@ -35,26 +54,32 @@ pub struct Content {
     pub meta: FileMeta,
     /// Of the whole.
     pub digest: Digest,
-    /// The bytes, if they were asked for.
-    pub body: Option<Bytes>,
+    /// How it is sent.
+    pub body: Body,
     /// When reading began.
     pub began: Stamp,
 }
 
-/// Hashes an open file of which `meta` was just seen, and keeps its bytes where `keep` says so.
+/// Hashes an open file of which `meta` was just seen.
 ///
 /// `read` is told of each piece's length and stops the reading by answering false.
-pub fn read(file: &File, meta: FileMeta, keep: bool, read: &dyn Fn(u64) -> bool) -> Result<Content, ReadError> {
+pub fn read(file: &File, meta: FileMeta, wanted: Wanted, read: &dyn Fn(u64) -> bool) -> Result<Content, ReadError> {
     let began = Stamp::from_system(SystemTime::now());
     let size = meta.fingerprint.size;
-    let (digest, body) = if keep {
-        let body = read_whole(file, size)?;
-        if !read(size) {
-            return Err(ReadError::Cancelled);
+    let (digest, body) = match wanted {
+        Wanted::Bytes => {
+            let bytes = read_whole(file, size)?;
+            if !read(size) {
+                return Err(ReadError::Cancelled);
+            }
+            (Digest(Md5::digest(&bytes).into()), Body::Held(Bytes::from(bytes)))
         }
-        (Digest(Md5::digest(&body).into()), Some(Bytes::from(body)))
-    } else {
-        (hash_range(file, 0, size, read)?, None)
+        Wanted::Parts(part_size) => {
+            let mut digests = PartDigests::new(part_size);
+            each_piece(file, 0, size, read, |piece| digests.update(piece))?;
+            let (digest, parts) = digests.finish();
+            (digest, Body::Parts(parts))
+        }
     };
     if !is_unchanged(file, &meta.fingerprint).map_err(ReadError::Io)? {
         return Err(ReadError::Changed);
@@ -89,18 +114,29 @@ fn read_whole(file: &File, size: u64) -> Result<Vec<u8>, ReadError> {
 
 fn hash_range(file: &File, offset: u64, length: u64, read: &dyn Fn(u64) -> bool) -> Result<Digest, ReadError> {
     let mut md5 = Md5::new();
+    each_piece(file, offset, length, read, |piece| md5.update(piece))?;
+    Ok(Digest(md5.finalize().into()))
+}
+
+fn each_piece(
+    file: &File,
+    offset: u64,
+    length: u64,
+    read: &dyn Fn(u64) -> bool,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), ReadError> {
     let mut buffer = vec![0; CHUNK.min(usize::try_from(length).unwrap_or(CHUNK))];
     let mut done = 0;
     while done < length {
         let want = buffer.len().min(usize::try_from(length - done).unwrap_or(CHUNK));
         read_exact(file, &mut buffer[..want], offset + done)?;
-        md5.update(&buffer[..want]);
+        take(&buffer[..want]);
         done += want as u64;
         if !read(want as u64) {
             return Err(ReadError::Cancelled);
         }
     }
-    Ok(Digest(md5.finalize().into()))
+    Ok(())
 }
 
 /// A file that ends early was cut short since it was looked at.
@@ -129,12 +165,13 @@ mod tests {
             ("abc", "900150983cd24fb0d6963f7d28e17f72"),
             ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
         ] {
-            for keep in [false, true] {
-                let (file, meta) = open(text.as_bytes());
-                let content = read(file.as_file(), meta, keep, &|_| true).unwrap();
-                assert_eq!(content.digest.to_hex(), hex);
-                assert_eq!(content.body.as_deref(), keep.then_some(text.as_bytes()));
-            }
+            let (file, meta) = open(text.as_bytes());
+            let content = read(file.as_file(), meta, Wanted::Bytes, &|_| true).unwrap();
+            assert_eq!(content.digest.to_hex(), hex);
+            assert_eq!(content.body, Body::Held(Bytes::from_static(text.as_bytes())));
+            let content = read(file.as_file(), meta, Wanted::Parts(64), &|_| true).unwrap();
+            assert_eq!(content.digest.to_hex(), hex);
+            assert_eq!(content.body, Body::Parts(Parts { size: 64, digests: vec![content.digest] }));
         }
     }
 
@@ -143,8 +180,8 @@ mod tests {
         let content: Vec<u8> = (0..3 * CHUNK + 17).map(|i| (i % 251) as u8).collect();
         let (file, meta) = open(&content);
         assert_eq!(
-            read(file.as_file(), meta, false, &|_| true).unwrap().digest,
-            read(file.as_file(), meta, true, &|_| true).unwrap().digest
+            read(file.as_file(), meta, Wanted::Parts(1 << 16), &|_| true).unwrap().digest,
+            read(file.as_file(), meta, Wanted::Bytes, &|_| true).unwrap().digest
         );
     }
 
@@ -153,8 +190,8 @@ mod tests {
         for length in [1, 10] {
             let (file, meta) = open(b"abcdef");
             file.as_file().set_len(length).unwrap();
-            for keep in [false, true] {
-                assert!(matches!(read(file.as_file(), meta, keep, &|_| true), Err(ReadError::Changed)));
+            for wanted in [Wanted::Bytes, Wanted::Parts(64)] {
+                assert!(matches!(read(file.as_file(), meta, wanted, &|_| true), Err(ReadError::Changed)));
             }
         }
     }
@@ -162,7 +199,7 @@ mod tests {
     #[test]
     fn reading_stops_when_told() {
         let (file, meta) = open(&vec![7; 4 * CHUNK]);
-        assert!(matches!(read(file.as_file(), meta, false, &|_| false), Err(ReadError::Cancelled)));
+        assert!(matches!(read(file.as_file(), meta, Wanted::Parts(64), &|_| false), Err(ReadError::Cancelled)));
     }
 
     #[test]

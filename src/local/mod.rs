@@ -6,6 +6,7 @@ pub mod exclude;
 pub mod hash;
 pub mod identity;
 pub mod look;
+pub mod part_digests;
 pub mod stat;
 pub mod survey;
 pub mod walk;

@@ -20,15 +20,8 @@ use super::client::Bucket;
 use super::error::{RemoteError, Trouble, UploadError};
 use super::object::{Attributes, Stored};
 use super::operation::Operation;
-use super::part::{self, ReadFailure, STREAM_MEMORY, Slice};
-use crate::model::{Digest, ETag, ObjectKey};
-
-/// What S3 takes for one object.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
-const MAX_PARTS: u64 = 10_000;
-
-/// A part up to this size is read once and held while it is sent. A larger one is read twice instead.
-const HELD_PART: u64 = 8 << 20;
+use super::part::{ReadFailure, STREAM_MEMORY, Slice};
+use crate::model::{Digest, ETag, ObjectKey, Parts};
 
 /// Parts of one file on their way at once. More would not be faster and could take every slot from the other files.
 const PARTS_AT_ONCE: usize = 16;
@@ -44,8 +37,8 @@ pub struct LargeUpload<'a> {
     pub digest: Digest,
     /// Of the object.
     pub attributes: &'a Attributes,
-    /// The size of a part. It grows by itself where a file would have too many.
-    pub part_size: u64,
+    /// How it is cut, and the MD5 of each part.
+    pub parts: &'a Parts,
     /// Whether the file is still what was hashed. Asked right before the object becomes visible.
     pub unchanged: &'a (dyn Fn() -> io::Result<bool> + Send + Sync),
     /// For parts in memory.
@@ -58,11 +51,17 @@ pub struct LargeUpload<'a> {
     pub progress: &'a (dyn Fn(u64) + Send + Sync),
 }
 
+/// A part to be sent.
+struct Part {
+    number: u32,
+    digest: Digest,
+    slice: Slice,
+}
+
 /// A part that the store has acknowledged.
 struct Arrived {
     number: u32,
     etag: String,
-    digest: Digest,
 }
 
 impl Bucket {
@@ -121,15 +120,13 @@ impl Bucket {
         id: &str,
         upload: &LargeUpload<'_>,
     ) -> Result<Vec<Arrived>, UploadError> {
-        let part_size = part_size(upload.size, upload.part_size);
-        let count = upload.size.div_ceil(part_size);
-        let mut arrived = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        let mut arrived = Vec::with_capacity(upload.parts.digests.len());
         let mut on_the_way = FuturesUnordered::new();
-        for index in 0..count {
-            let offset = index * part_size;
-            let slice = Slice { file: upload.file.clone(), offset, length: part_size.min(upload.size - offset) };
-            let bytes = if slice.length <= HELD_PART { slice.length } else { STREAM_MEMORY };
-            let mut budget = std::pin::pin!(upload.budget.take(bytes));
+        for (number, digest) in (1..).zip(&upload.parts.digests) {
+            let offset = u64::from(number - 1) * upload.parts.size;
+            let length = upload.parts.size.min(upload.size.saturating_sub(offset));
+            let slice = Slice { file: upload.file.clone(), offset, length };
+            let mut budget = std::pin::pin!(upload.budget.take(length.min(STREAM_MEMORY)));
             // Parts that are on their way go on while this one waits for its turn.
             let guard = loop {
                 tokio::select! {
@@ -138,9 +135,9 @@ impl Bucket {
                     guard = &mut budget, if on_the_way.len() < PARTS_AT_ONCE => break guard,
                 }
             };
-            let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+            let part = Part { number, digest: *digest, slice };
             on_the_way.push(async move {
-                let part = self.send_part(key, id, number, slice, upload).await;
+                let part = self.send_part(key, id, part, upload).await;
                 drop(guard);
                 part
             });
@@ -156,21 +153,12 @@ impl Bucket {
         &self,
         key: &ObjectKey,
         id: &str,
-        number: u32,
-        slice: Slice,
+        part: Part,
         upload: &LargeUpload<'_>,
     ) -> Result<Arrived, UploadError> {
-        let unreadable = |error| read_error(key, error);
+        let Part { number, digest, slice } = part;
         let (length, failure) = (slice.length, ReadFailure::default());
-        let pace = self.client.inner.pace.as_ref();
-        let (body, digest) = if length <= HELD_PART {
-            let (bytes, digest) = blocking(move || slice.read()).await.map_err(unreadable)?;
-            (part::body_in_memory(bytes, pace), digest)
-        } else {
-            let first = slice.clone();
-            let digest = blocking(move || first.digest()).await.map_err(unreadable)?;
-            (slice.stream(pace, &failure), digest)
-        };
+        let body = slice.stream(self.client.inner.pace.as_ref(), &failure);
         let _slot = upload.slots.acquire().await.ok();
         let answer = self
             .sdk()
@@ -189,17 +177,15 @@ impl Bucket {
             let error = self.failed(Operation::UploadPart, Some(key), error);
             match unread {
                 Some(unread) => read_error(key, unread),
-                // A part that was read twice and differs: the file was written to in between.
-                None if error.trouble == Trouble::Damaged && length > HELD_PART => {
-                    UploadError::Changed { key: key.clone() }
-                }
+                // A part that is not what was hashed: the file was written to in between.
+                None if error.trouble == Trouble::Damaged => UploadError::Changed { key: key.clone() },
                 None => error.into(),
             }
         })?;
         let etag = answer.e_tag().map(str::to_owned);
         let etag = etag.ok_or_else(|| self.unexpected(Operation::UploadPart, Some(key), "it has no ETag"))?;
         (upload.progress)(length);
-        Ok(Arrived { number, etag, digest })
+        Ok(Arrived { number, etag })
     }
 
     async fn complete(
@@ -213,7 +199,7 @@ impl Bucket {
         if !(upload.unchanged)().map_err(|error| read_error(key, error))? {
             return Err(UploadError::Changed { key: key.clone() });
         }
-        let expected = composite(&parts);
+        let expected = composite(&upload.parts.digests);
         let part = |part: Arrived| {
             CompletedPart::builder()
                 .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
@@ -255,11 +241,6 @@ impl Bucket {
     }
 }
 
-/// Reading blocks, and hashing takes long.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|died| Err(io::Error::other(died)))
-}
-
 fn read_error(key: &ObjectKey, error: io::Error) -> UploadError {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return UploadError::Changed { key: key.clone() };
@@ -267,17 +248,11 @@ fn read_error(key: &ObjectKey, error: io::Error) -> UploadError {
     UploadError::Read { key: key.clone(), source: error }
 }
 
-/// The wanted size, or as much more, in whole MiB, as it takes to need no more parts than S3 allows.
-fn part_size(size: u64, wanted: u64) -> u64 {
-    let least = size.div_ceil(MAX_PARTS);
-    if wanted >= least { wanted.max(1) } else { least.next_multiple_of(1 << 20) }
-}
-
 /// What S3 makes the ETag of: the MD5 of the parts' MD5s, and their number.
-fn composite(parts: &[Arrived]) -> String {
+fn composite(parts: &[Digest]) -> String {
     let mut hash = Md5::new();
     for part in parts {
-        hash.update(part.digest.0);
+        hash.update(part.0);
     }
     format!("{}-{}", Digest(hash.finalize().into()), parts.len())
 }
@@ -293,28 +268,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_grow_so_that_ten_thousand_are_enough() {
-        assert_eq!(part_size(100 << 20, 8 << 20), 8 << 20);
-        assert_eq!(part_size((8 << 20) * MAX_PARTS, 8 << 20), 8 << 20);
-        let size = (8 << 20) * MAX_PARTS + 1;
-        assert_eq!(part_size(size, 8 << 20), 9 << 20);
-        let huge = 5 << 40;
-        assert!(huge_parts(huge) <= MAX_PARTS && part_size(huge, 5 << 20).is_multiple_of(1 << 20));
-        assert_eq!(part_size(0, 5 << 20), 5 << 20);
-    }
-
-    fn huge_parts(size: u64) -> u64 {
-        size.div_ceil(part_size(size, 5 << 20))
-    }
-
-    #[test]
     fn a_composite_etag_is_known_by_its_form() {
-        let parts: Vec<_> = [Digest([1; 16]), Digest([2; 16])]
-            .into_iter()
-            .zip(1..)
-            .map(|(digest, number)| Arrived { number, etag: String::new(), digest })
-            .collect();
-        let etag = composite(&parts);
+        let etag = composite(&[Digest([1; 16]), Digest([2; 16])]);
         assert!(is_composite(&etag) && etag.ends_with("-2"), "{etag}");
         for other in ["d41d8cd98f00b204e9800998ecf8427e", "D41D8CD98F00B204E9800998ECF8427E-2", "opaque-2", &etag[1..]]
         {

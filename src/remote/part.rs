@@ -12,12 +12,10 @@ use std::time::Instant;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use md5::{Digest as _, Md5};
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::pace::{Pace, STRIDE};
-use crate::model::Digest;
 
 /// What is read at a time for a part that is not held in memory.
 pub(super) const READ_SIZE: u64 = 256 * 1024;
@@ -37,29 +35,6 @@ pub(super) struct Slice {
 pub(super) type ReadFailure = Arc<Mutex<Option<io::Error>>>;
 
 impl Slice {
-    /// Reads it whole, with its MD5. Blocks. A file that ends before is `UnexpectedEof`.
-    pub(super) fn read(&self) -> io::Result<(Bytes, Digest)> {
-        let length = usize::try_from(self.length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, self.offset)?;
-        let digest = Digest(Md5::digest(&bytes).into());
-        Ok((bytes.into(), digest))
-    }
-
-    /// Its MD5, without keeping it. Blocks.
-    pub(super) fn digest(&self) -> io::Result<Digest> {
-        let mut hash = Md5::new();
-        let mut bytes = vec![0; READ_SIZE as usize];
-        let mut done = 0;
-        while done < self.length {
-            let wanted = (self.length - done).min(READ_SIZE) as usize;
-            self.file.read_exact_at(&mut bytes[..wanted], self.offset + done)?;
-            hash.update(&bytes[..wanted]);
-            done += wanted as u64;
-        }
-        Ok(Digest(hash.finalize().into()))
-    }
-
     /// As a body that is read while it is sent, and read anew if it has to be sent again.
     pub(super) fn stream(self, pace: Option<&Arc<Pace>>, failure: &ReadFailure) -> SdkBody {
         let (pace, failure) = (pace.cloned(), failure.clone());
@@ -203,8 +178,6 @@ mod tests {
     async fn a_slice_is_streamed_as_it_is_and_again_for_a_retry() {
         let bytes: Vec<u8> = (0..1_000_000u32).map(|n| (n / 7) as u8).collect();
         let slice = Slice { file: file_of(&bytes), offset: 1234, length: 700_000 };
-        assert_eq!(slice.digest().unwrap(), Digest(Md5::digest(&bytes[1234..701_234]).into()));
-        assert_eq!(slice.read().unwrap().1, slice.digest().unwrap());
         let failure = ReadFailure::default();
         let body = slice.stream(None, &failure);
         assert_eq!(body.content_length(), Some(700_000));
@@ -218,7 +191,6 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_has_become_shorter_fails_the_body_and_says_why() {
         let slice = Slice { file: file_of(&[1; 1000]), offset: 0, length: 2000 };
-        assert_eq!(slice.read().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         let failure = ReadFailure::default();
         assert!(ByteStream::new(slice.stream(None, &failure)).collect().await.is_err());
         assert_eq!(failure.lock().unwrap().as_ref().unwrap().kind(), io::ErrorKind::UnexpectedEof);

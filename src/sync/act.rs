@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::catalog::record::Change;
-use crate::local::hash::{self, Content, ReadError};
+use crate::local::hash::{self, Body, Content, ReadError};
 use crate::logging::success;
 use crate::model::{Digest, ETag, EventKind, FileMeta, ObjectKey, Printable, RelPath, Row, SkipReason, Synced};
 use crate::plan::{self, Cause};
@@ -112,14 +112,17 @@ impl Work<'_> {
     async fn send(&self, source: &Source) -> Result<Stored, Failure> {
         let (pipeline, attributes) = (self.pipeline, self.attributes(source, None));
         let (digest, meta) = (source.content.digest, source.content.meta);
-        if let Some(body) = &source.content.body {
-            let _slot = self.slot().await?;
-            let stored = pipeline.bucket.put(&source.key, body.clone(), digest, &attributes).await;
-            let stored = stored.map_err(|error| pipeline.remote_failure(error))?;
-            pipeline.has_stored.store(true, Ordering::Relaxed);
-            pipeline.report.bytes_sent.fetch_add(meta.fingerprint.size, Ordering::Relaxed);
-            return Ok(stored);
-        }
+        let parts = match &source.content.body {
+            Body::Parts(parts) => parts,
+            Body::Held(bytes) => {
+                let _slot = self.slot().await?;
+                let stored = pipeline.bucket.put(&source.key, bytes.clone(), digest, &attributes).await;
+                let stored = stored.map_err(|error| pipeline.remote_failure(error))?;
+                pipeline.has_stored.store(true, Ordering::Relaxed);
+                pipeline.report.bytes_sent.fetch_add(meta.fingerprint.size, Ordering::Relaxed);
+                return Ok(stored);
+            }
+        };
         let unchanged = || hash::is_unchanged(&source.file, &meta.fingerprint);
         let progress = |bytes| {
             pipeline.report.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
@@ -129,7 +132,7 @@ impl Work<'_> {
             size: meta.fingerprint.size,
             digest,
             attributes: &attributes,
-            part_size: pipeline.bounds.part_size,
+            parts,
             unchanged: &unchanged,
             budget: &pipeline.bounds.budget,
             slots: pipeline.bounds.throttle.slots(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use crate::local::hash::{self, Content, ReadError};
-use crate::model::{ETag, FileMeta, Local, Remote, Retry, Row, Stamp};
+use crate::local::hash::{self, Content, ReadError, Wanted};
+use crate::model::{self, ETag, FileMeta, Local, Remote, Retry, Row, Stamp};
 use crate::plan::{self, Conclusion, Decision};
 use crate::queue::{Job, Settled, backoff};
 use crate::remote::BudgetGuard;
@@ -14,7 +14,7 @@ use crate::sync::act::{self, Work};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::pipeline::{MAX_ATTEMPTS, Pipeline, blocking};
 
-/// Larger files are read twice, once for the digest and once for the upload, instead of being held.
+/// Larger files are read twice, once for the digests and once for the upload, instead of being held.
 const IN_MEMORY: u64 = 8 << 20;
 
 /// One path from its look to its settling.
@@ -148,13 +148,15 @@ fn listed_etag(remote: &Remote) -> Option<ETag> {
     }
 }
 
-/// Opens and reads the file: a small one into memory, within the byte budget; of a large one only the digest.
+/// Opens and reads the file: a small one into memory, within the byte budget; of a large one only the digests.
 async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, Option<BudgetGuard>), Failure> {
     let pipeline = work.pipeline;
-    let keep = meta.fingerprint.size <= IN_MEMORY.min(pipeline.bounds.part_size);
+    let (size, part_size) = (meta.fingerprint.size, pipeline.bounds.part_size);
+    let keep = size <= IN_MEMORY.min(part_size);
+    let wanted = if keep { Wanted::Bytes } else { Wanted::Parts(model::part_size(size, part_size)) };
     let guard = match keep {
         true => tokio::select! {
-            guard = pipeline.bounds.budget.take(meta.fingerprint.size) => Some(guard),
+            guard = pipeline.bounds.budget.take(size) => Some(guard),
             () = pipeline.cancel.cancelled() => return Err(Failure::Cancelled),
         },
         false => None,
@@ -170,7 +172,7 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
         if meta.fingerprint.size != seen.size {
             return Err(PathError::Read(ReadError::Changed));
         }
-        let content = hash::read(&file, meta, keep, &|_| keep || !cancel.is_cancelled()).map_err(PathError::Read)?;
+        let content = hash::read(&file, meta, wanted, &|_| keep || !cancel.is_cancelled()).map_err(PathError::Read)?;
         Ok((Arc::new(file), content))
     })
     .await?;
