@@ -13,6 +13,7 @@ pub mod record;
 pub mod schema;
 pub mod spool;
 mod tls;
+pub mod upload;
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ use crate::daemon::decisions::count_trouble;
 use crate::sync::deletes::{self, IdentityCheck, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::reconcile::{Extent, reconcile};
+use crate::sync::uploads;
 
 /// Where watches are short, what they don't see is gone through this often.
 const SHORT_OF_WATCHES: Duration = Duration::from_secs(60);
@@ -111,6 +112,7 @@ async fn pass(shared: &Shared) -> Result<(), SyncError> {
         catalog::spool::drop_spool(catalog, id, number).await?;
     }
     catalog::folder::finish_pass(catalog, id).await?;
+    uploads::sweep(pipeline).await?;
     count_trouble(shared, id).await?;
     live.end_reconciliation();
     let failed = pipeline.report.summary().failures.count.saturating_sub(failures);

@@ -93,7 +93,8 @@ impl RemoteError {
                 | Operation::UploadPart
                 | Operation::CompleteMultipartUpload
                 | Operation::AbortMultipartUpload
-                | Operation::ListParts => Retry::Later,
+                | Operation::ListParts
+                | Operation::ListMultipartUploads => Retry::Later,
             },
             Trouble::Throttled
             | Trouble::Server

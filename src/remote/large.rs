@@ -1,5 +1,6 @@
 //! Uploads in parts: what is too large for one request.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -8,7 +9,6 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use md5::{Digest as _, Md5};
@@ -35,8 +35,6 @@ pub struct LargeUpload<'a> {
     pub size: u64,
     /// The MD5 of the whole file, which is noted in the object's metadata.
     pub digest: Digest,
-    /// Of the object.
-    pub attributes: &'a Attributes,
     /// How it is cut, and the MD5 of each part.
     pub parts: &'a Parts,
     /// Whether the file is still what was hashed. Asked right before the object becomes visible.
@@ -59,50 +57,44 @@ struct Part {
 }
 
 /// A part that the store has acknowledged.
-struct Arrived {
-    number: u32,
-    etag: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// From 1.
+    pub number: u32,
+    /// As the store gave it; the MD5 where nothing is encrypted with KMS.
+    pub etag: ETag,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// An upload that did not become an object.
+#[derive(Debug)]
+pub struct NotUploaded {
+    /// Why.
+    pub error: UploadError,
+    /// Parts of it may be left in the store: throwing them away failed as well.
+    pub left: bool,
 }
 
 impl Bucket {
-    /// Uploads a large file. It becomes visible at once and whole, or not at all; see [`LargeUpload`].
+    /// Begins an upload in parts, and answers the store's id of it. `digest` is noted in the object's metadata.
     ///
-    /// Await it to the end: to stop early, use its `cancel`, or the parts that have arrived stay in the store and cost money.
-    pub async fn put_large(&self, key: &ObjectKey, upload: LargeUpload<'_>) -> Result<Stored, UploadError> {
-        if upload.size == 0 {
-            // A part of no bytes is refused by some stores.
-            let _slot = upload.slots.acquire().await.ok();
-            return Ok(self.put(key, Bytes::new(), upload.digest, upload.attributes).await?);
-        }
-        let id = tokio::select! {
-            id = self.create(key, &upload) => id?,
-            // The store may have created it all the same. It holds no bytes, and lifecycle rules sweep such uploads away.
-            () = upload.cancel.cancelled() => return Err(UploadError::Cancelled { key: key.clone() }),
-        };
-        let outcome = tokio::select! {
-            outcome = self.send_parts(key, &id, &upload) => outcome,
-            () = upload.cancel.cancelled() => Err(UploadError::Cancelled { key: key.clone() }),
-        };
-        let outcome = match outcome {
-            Ok(parts) => self.complete(key, &id, parts, &upload).await,
-            Err(error) => Err(error),
-        };
-        if outcome.is_err() {
-            self.abort(key, &id).await;
-        }
-        outcome
-    }
-
-    async fn create(&self, key: &ObjectKey, upload: &LargeUpload<'_>) -> Result<String, RemoteError> {
+    /// # Errors
+    /// If the store refuses.
+    pub async fn create_upload(
+        &self,
+        key: &ObjectKey,
+        attributes: &Attributes,
+        digest: Digest,
+    ) -> Result<String, RemoteError> {
         let (encryption, encryption_key) = self.encryption();
-        let _slot = upload.slots.acquire().await.ok();
         let answer = self
             .sdk()
             .create_multipart_upload()
             .bucket(self.name())
             .key(key.as_str())
-            .content_type(&upload.attributes.content_type)
-            .set_metadata(Some(upload.attributes.user_metadata(Some(upload.digest))))
+            .content_type(&attributes.content_type)
+            .set_metadata(Some(attributes.user_metadata(Some(digest))))
             .set_storage_class(self.client.inner.storage_class.clone())
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(encryption_key)
@@ -113,16 +105,46 @@ impl Bucket {
         id.ok_or_else(|| self.unexpected(Operation::CreateMultipartUpload, Some(key), "it has no upload id"))
     }
 
+    /// Sends the parts of an upload that have not `arrived`. The object becomes visible at once and whole, or not at all; then
+    /// the parts are thrown away.
+    ///
+    /// Await it to the end: to stop early, use its `cancel`, or the parts that have arrived stay in the store and cost money.
+    ///
+    /// # Errors
+    /// If the store refuses, the file can't be read or has changed, or it was cancelled.
+    pub async fn send_upload(
+        &self,
+        key: &ObjectKey,
+        id: &str,
+        upload: LargeUpload<'_>,
+        arrived: Vec<Arrived>,
+    ) -> Result<Stored, NotUploaded> {
+        let outcome = tokio::select! {
+            outcome = self.send_parts(key, id, &upload, arrived) => outcome,
+            () = upload.cancel.cancelled() => Err(UploadError::Cancelled { key: key.clone() }),
+        };
+        let outcome = match outcome {
+            Ok(parts) => self.complete(key, id, parts, &upload).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(stored) => Ok(stored),
+            Err(error) => Err(NotUploaded { error, left: self.abort_upload(key, id).await.is_err() }),
+        }
+    }
+
     /// All parts, in order of their numbers.
     async fn send_parts(
         &self,
         key: &ObjectKey,
         id: &str,
         upload: &LargeUpload<'_>,
+        mut arrived: Vec<Arrived>,
     ) -> Result<Vec<Arrived>, UploadError> {
-        let mut arrived = Vec::with_capacity(upload.parts.digests.len());
+        let have: HashSet<u32> = arrived.iter().map(|part| part.number).collect();
+        (upload.progress)(arrived.iter().map(|part| part.size).sum());
         let mut on_the_way = FuturesUnordered::new();
-        for (number, digest) in (1..).zip(&upload.parts.digests) {
+        for (number, digest) in (1..).zip(&upload.parts.digests).filter(|(number, _)| !have.contains(number)) {
             let offset = u64::from(number - 1) * upload.parts.size;
             let length = upload.parts.size.min(upload.size.saturating_sub(offset));
             let slice = Slice { file: upload.file.clone(), offset, length };
@@ -182,10 +204,10 @@ impl Bucket {
                 None => error.into(),
             }
         })?;
-        let etag = answer.e_tag().map(str::to_owned);
+        let etag = answer.e_tag().map(ETag::new);
         let etag = etag.ok_or_else(|| self.unexpected(Operation::UploadPart, Some(key), "it has no ETag"))?;
         (upload.progress)(length);
-        Ok(Arrived { number, etag })
+        Ok(Arrived { number, etag, size: length })
     }
 
     async fn complete(
@@ -199,11 +221,11 @@ impl Bucket {
         if !(upload.unchanged)().map_err(|error| read_error(key, error))? {
             return Err(UploadError::Changed { key: key.clone() });
         }
-        let expected = composite(&upload.parts.digests);
+        let expected = composite_etag(upload.parts);
         let part = |part: Arrived| {
             CompletedPart::builder()
                 .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
-                .e_tag(part.etag)
+                .e_tag(part.etag.as_str())
                 .build()
         };
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.into_iter().map(part).collect())).build();
@@ -219,7 +241,10 @@ impl Bucket {
             .map_err(|error| self.failed(Operation::CompleteMultipartUpload, Some(key), error));
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.completed_after_all(key, &expected).await.ok_or_else(|| error.into()),
+            Err(error) => {
+                let completed = self.completed_after_all(key, upload.parts, upload.digest).await;
+                return completed.ok().flatten().ok_or_else(|| error.into());
+            }
         };
         let unexpected = |what| self.unexpected(Operation::CompleteMultipartUpload, Some(key), what);
         let etag = answer.e_tag().map(ETag::new).ok_or_else(|| unexpected("it has no ETag"))?;
@@ -233,11 +258,20 @@ impl Bucket {
         Ok(Stored { etag, version: answer.version_id().map(str::to_owned) })
     }
 
-    /// An answer that was lost on its way, and the attempt after it that found no upload any more, must not cost the upload
-    /// of a large file again.
-    async fn completed_after_all(&self, key: &ObjectKey, expected: &str) -> Option<Stored> {
-        let head = self.head(key).await.ok().flatten()?;
-        (head.etag.as_str() == expected).then_some(Stored { etag: head.etag, version: head.version })
+    /// The object at `key`, if it is of this content cut into these parts: an answer that was lost on its way, and the attempt
+    /// after it that found no upload any more, must not cost the upload of a large file again.
+    ///
+    /// # Errors
+    /// If the store can't be asked.
+    pub async fn completed_after_all(
+        &self,
+        key: &ObjectKey,
+        parts: &Parts,
+        digest: Digest,
+    ) -> Result<Option<Stored>, RemoteError> {
+        let Some(head) = self.head(key).await? else { return Ok(None) };
+        let same = head.etag.as_str() == composite_etag(parts) && head.md5chksum == Some(digest);
+        Ok(same.then_some(Stored { etag: head.etag, version: head.version }))
     }
 }
 
@@ -249,12 +283,12 @@ fn read_error(key: &ObjectKey, error: io::Error) -> UploadError {
 }
 
 /// What S3 makes the ETag of: the MD5 of the parts' MD5s, and their number.
-fn composite(parts: &[Digest]) -> String {
+fn composite_etag(parts: &Parts) -> String {
     let mut hash = Md5::new();
-    for part in parts {
+    for part in &parts.digests {
         hash.update(part.0);
     }
-    format!("{}-{}", Digest(hash.finalize().into()), parts.len())
+    format!("{}-{}", Digest(hash.finalize().into()), parts.digests.len())
 }
 
 fn is_composite(etag: &str) -> bool {
@@ -269,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_composite_etag_is_known_by_its_form() {
-        let etag = composite(&[Digest([1; 16]), Digest([2; 16])]);
+        let etag = composite_etag(&Parts { size: 64, digests: vec![Digest([1; 16]), Digest([2; 16])] });
         assert!(is_composite(&etag) && etag.ends_with("-2"), "{etag}");
         for other in ["d41d8cd98f00b204e9800998ecf8427e", "D41D8CD98F00B204E9800998ECF8427E-2", "opaque-2", &etag[1..]]
         {

@@ -7,7 +7,6 @@
 //! Every upload carries a Content-MD5, so the store refuses bytes that were damaged on the way. Checksums of the newer kind
 //! are not sent: not every compatible store knows them, and the MD5 is at hand anyway.
 
-mod abort;
 mod answer;
 mod budget;
 mod check;
@@ -22,13 +21,14 @@ mod object;
 mod operation;
 mod pace;
 mod part;
+mod unfinished;
 mod wire;
 
 pub use budget::{Budget, BudgetGuard};
 pub use check::ProbeStep;
 pub use client::{Bucket, Client, Limits, Patience, connect, connect_with};
 pub use error::{RemoteError, Trouble, UploadError};
-pub use large::LargeUpload;
+pub use large::{Arrived, LargeUpload, NotUploaded};
 pub use list::{Listing, Page};
 pub use object::{Attributes, Head, Stored, content_type};
 pub use operation::Operation;

@@ -29,13 +29,15 @@ pub enum Operation {
     CompleteMultipartUpload,
     /// Throws the pieces away.
     AbortMultipartUpload,
-    /// Are any left?
+    /// Which have arrived?
     ListParts,
+    /// Which uploads were begun?
+    ListMultipartUploads,
 }
 
 impl Operation {
     /// All that are requests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PutObject,
         Self::CopyObject,
         Self::HeadObject,
@@ -47,6 +49,7 @@ impl Operation {
         Self::CompleteMultipartUpload,
         Self::AbortMultipartUpload,
         Self::ListParts,
+        Self::ListMultipartUploads,
     ];
 
     /// As S3 names it.
@@ -64,6 +67,7 @@ impl Operation {
             Self::CompleteMultipartUpload => "CompleteMultipartUpload",
             Self::AbortMultipartUpload => "AbortMultipartUpload",
             Self::ListParts => "ListParts",
+            Self::ListMultipartUploads => "ListMultipartUploads",
         }
     }
 
@@ -80,6 +84,7 @@ impl Operation {
             Self::ListObjectsV2 => "s3:ListBucket",
             Self::AbortMultipartUpload => "s3:AbortMultipartUpload",
             Self::ListParts => "s3:ListMultipartUploadParts",
+            Self::ListMultipartUploads => "s3:ListBucketMultipartUploads",
         }
     }
 }
@@ -111,6 +116,7 @@ impl fmt::Display for Task<'_> {
             Operation::HeadObject => "look at",
             Operation::DeleteObject | Operation::DeleteObjects => "delete",
             Operation::ListObjectsV2 => "list",
+            Operation::ListMultipartUploads => "look for unfinished uploads of",
         };
         match self.key {
             Some(key) => write!(f, "{verb} object `{key}` in bucket `{}`", Printable(self.bucket)),
@@ -136,7 +142,8 @@ impl fmt::Display for Within {
             | Operation::HeadObject
             | Operation::DeleteObject
             | Operation::DeleteObjects
-            | Operation::ListObjectsV2 => Ok(()),
+            | Operation::ListObjectsV2
+            | Operation::ListMultipartUploads => Ok(()),
         }
     }
 }

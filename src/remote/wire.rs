@@ -117,7 +117,8 @@ impl Wire {
                 | Operation::CreateMultipartUpload
                 | Operation::UploadPart
                 | Operation::AbortMultipartUpload
-                | Operation::ListParts,
+                | Operation::ListParts
+                | Operation::ListMultipartUploads,
             )
             | None => self.answer + Duration::from_secs(body / self.slowest.max(1)),
         }

@@ -9,14 +9,15 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::catalog::record::Change;
-use crate::local::hash::{self, Body, Content, ReadError};
+use crate::local::hash::{Body, Content};
 use crate::logging::success;
 use crate::model::{Digest, ETag, EventKind, FileMeta, ObjectKey, Printable, RelPath, Row, SkipReason, Synced};
 use crate::plan::{self, Cause};
-use crate::remote::{self, Attributes, BudgetGuard, LargeUpload, Stored, UploadError};
+use crate::remote::{self, Attributes, BudgetGuard, Stored};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::pipeline::{Mode, Pipeline, PlannedStep};
 use crate::sync::record::RecordError;
+use crate::sync::uploads;
 
 /// The largest object that S3 copies in one request.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
@@ -81,7 +82,11 @@ impl Work<'_> {
         drop(guard);
         let size = content.meta.fingerprint.size;
         let synced = Synced { size, digest: content.digest, etag: stored.etag, version: stored.version };
+        let in_parts = matches!(content.body, Body::Parts(_)) && kind == EventKind::Uploaded;
         self.record_synced(meta, key.clone(), synced, racy, kind, detail).await?;
+        if in_parts {
+            uploads::forget(self.pipeline, self.path).await?;
+        }
         let action = kind.as_str();
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         success!(folder = %self.pipeline.folder.name, path = %self.path, key = %key, action, size, duration_ms, "{action} {}", self.path);
@@ -93,7 +98,7 @@ impl Work<'_> {
         if synced.size > MAX_COPY {
             return Ok(None);
         }
-        let _slot = self.slot().await?;
+        let _slot = self.pipeline.slot().await?;
         let old_key = self.pipeline.key(&from.path);
         // The ETag of what is copied may say the MD5; that of the copy need not.
         let noted = (!plan::is_md5(&synced.etag, synced.digest)).then_some(synced.digest);
@@ -111,55 +116,21 @@ impl Work<'_> {
 
     async fn send(&self, source: &Source) -> Result<Stored, Failure> {
         let (pipeline, attributes) = (self.pipeline, self.attributes(source, None));
-        let (digest, meta) = (source.content.digest, source.content.meta);
-        let parts = match &source.content.body {
-            Body::Parts(parts) => parts,
+        match &source.content.body {
+            Body::Parts(parts) => uploads::send_large(pipeline, self.path, source, parts, &attributes).await,
             Body::Held(bytes) => {
-                let _slot = self.slot().await?;
-                let stored = pipeline.bucket.put(&source.key, bytes.clone(), digest, &attributes).await;
+                let _slot = pipeline.slot().await?;
+                let stored = pipeline.bucket.put(&source.key, bytes.clone(), source.content.digest, &attributes).await;
                 let stored = stored.map_err(|error| pipeline.remote_failure(error))?;
                 pipeline.has_stored.store(true, Ordering::Relaxed);
-                pipeline.report.bytes_sent.fetch_add(meta.fingerprint.size, Ordering::Relaxed);
-                return Ok(stored);
+                pipeline.report.bytes_sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Ok(stored)
             }
-        };
-        let unchanged = || hash::is_unchanged(&source.file, &meta.fingerprint);
-        let progress = |bytes| {
-            pipeline.report.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
-        };
-        let upload = LargeUpload {
-            file: Arc::clone(&source.file),
-            size: meta.fingerprint.size,
-            digest,
-            attributes: &attributes,
-            parts,
-            unchanged: &unchanged,
-            budget: &pipeline.bounds.budget,
-            slots: pipeline.bounds.throttle.slots(),
-            cancel: &pipeline.cancel,
-            progress: &progress,
-        };
-        let stored = pipeline.bucket.put_large(&source.key, upload).await.map_err(|error| match error {
-            UploadError::Remote(error) => pipeline.remote_failure(error),
-            UploadError::Read { source, .. } => PathError::Read(ReadError::Io(source)).into(),
-            UploadError::Changed { .. } => PathError::Read(ReadError::Changed).into(),
-            UploadError::Cancelled { .. } => Failure::Cancelled,
-        })?;
-        pipeline.has_stored.store(true, Ordering::Relaxed);
-        Ok(stored)
+        }
     }
 
     fn attributes(&self, source: &Source, md5chksum: Option<Digest>) -> Attributes {
         Attributes { content_type: remote::content_type(self.path), meta: source.content.meta, md5chksum }
-    }
-
-    /// A slot for one request, unless everything is to stop first. Slots are never closed while there is work.
-    async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
-        tokio::select! {
-            biased;
-            () = self.pipeline.cancel.cancelled() => Err(Failure::Cancelled),
-            slot = self.pipeline.bounds.throttle.slot() => slot.ok_or(Failure::Cancelled),
-        }
     }
 
     /// Takes over an object that holds the content already.
@@ -179,7 +150,7 @@ impl Work<'_> {
     /// Takes over an object if its metadata says that it holds the content; else uploads.
     pub async fn adopt_by_metadata(&self, source: Source) -> Result<(), Failure> {
         let head = {
-            let _slot = self.slot().await?;
+            let _slot = self.pipeline.slot().await?;
             self.pipeline.bucket.head(&source.key).await.map_err(|error| self.pipeline.remote_failure(error))?
         };
         match head {

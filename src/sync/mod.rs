@@ -17,4 +17,5 @@ pub mod record;
 pub mod report;
 mod streams;
 pub mod throttle;
+pub mod uploads;
 pub mod worker;

@@ -22,7 +22,7 @@ use crate::sync::pipeline::{Bounds, Mode, Pipeline, PlannedStep, blocking};
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
-use crate::sync::worker;
+use crate::sync::{uploads, worker};
 
 /// What a pass works with.
 #[derive(Clone)]
@@ -258,5 +258,8 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
     // The worker's error came first if it stopped the merge.
     worked?;
     let found = result?;
+    if !pipeline.cancel.is_cancelled() {
+        uploads::sweep(pipeline).await?;
+    }
     Ok(PassEnd { found, verdict, held: 0, interrupted: pipeline.cancel.is_cancelled() })
 }

@@ -170,6 +170,15 @@ impl Pipeline {
         }
     }
 
+    /// A slot for one request, unless everything is to stop first. Slots are never closed while there is work.
+    pub(super) async fn slot(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Failure::Cancelled),
+            slot = self.bounds.throttle.slot() => slot.ok_or(Failure::Cancelled),
+        }
+    }
+
     /// Whether an error of S3 concerns this path or the whole folder.
     pub fn remote_failure(&self, error: RemoteError) -> Failure {
         if error.is_throttled() {

@@ -127,7 +127,7 @@ async fn eight_agents_that_start_together_make_one_schema() {
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     let world = World::new().await;
-    world.db.rows("UPDATE portail.schema_history SET version = 4711").await;
+    world.db.rows("UPDATE portail.schema_history SET version = 4711 WHERE version = (SELECT max(version) FROM portail.schema_history)").await;
     assert!(matches!(schema::state(&world.catalog).await.unwrap(), SchemaState::Newer { found: 4711, .. }));
     let error = schema::migrate(&world.catalog).await.unwrap_err();
     assert!(matches!(error.cause(), Cause::Newer { found: 4711, .. }), "{error:?}");

@@ -29,3 +29,4 @@ mod refused;
 mod rename;
 mod safety;
 mod skip;
+mod uploads;
