@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Connected, StartError};
+use crate::catalog::schema;
 use crate::config::Effective;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::daemon::live::Live;
@@ -70,6 +71,16 @@ impl Fleet {
             }
             tokio::time::sleep(SCHEMA).await;
         }
+    }
+
+    /// Makes and drops the history's months, in the background.
+    pub(super) fn keep_history(&self) {
+        let (catalog, retention) = (self.connected.catalog.clone(), self.settings().agent.history_retention);
+        tokio::spawn(async move {
+            if let Err(error) = schema::maintain_history(&catalog, retention).await {
+                tracing::warn!(error = %chain(&error), "the history could not be kept in order; it is tried again in some hours");
+            }
+        });
     }
 
     pub(super) fn start_all(&mut self, cancel: &CancellationToken) {

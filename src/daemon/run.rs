@@ -15,6 +15,8 @@ use crate::systemd::{self, Notice};
 
 /// How often systemd hears how it goes.
 const STATUS: Duration = Duration::from_secs(2);
+/// How often the history's months are made and dropped: a daemon that runs for months comes to the end of those that it found.
+const HISTORY: Duration = Duration::from_secs(6 * 3600);
 
 /// Reads the configuration again.
 pub type Reload = Box<dyn Fn() -> Result<Effective, ConfigError> + Send + Sync>;
@@ -63,6 +65,8 @@ pub async fn run(effective: Effective, reload: Reload, cancel: CancellationToken
     let mut ready = false;
     let mut tick = tokio::time::interval(systemd::watchdog().map_or(STATUS, |watchdog| watchdog.min(STATUS)));
     let mut pulse = Pulse::default();
+    // The migration has just seen to it.
+    let mut history = tokio::time::interval_at(tokio::time::Instant::now() + HISTORY, HISTORY);
     let result = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
@@ -73,6 +77,7 @@ pub async fn run(effective: Effective, reload: Reload, cancel: CancellationToken
                 fleet.reload(&reload, &cancel).await;
                 systemd::notify(&Notice::Ready);
             }
+            _ = history.tick() => fleet.keep_history(),
             _ = tick.tick() => {
                 if let Some(folder) = fleet.ended() {
                     break Err(RunError::Task { folder });
