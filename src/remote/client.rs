@@ -18,9 +18,9 @@ use aws_smithy_http_client::{Builder, Connector, tls};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-use super::credentials;
+use super::credentials::{self, Keys};
 use super::endpoint::BucketEndpoints;
-use super::error::RemoteError;
+use super::error::{RemoteError, Trouble};
 use super::operation::Operation;
 use super::pace::Pace;
 use super::wire::{Requests, Wire};
@@ -72,6 +72,7 @@ pub(super) struct Inner {
     pub(super) storage_class: Option<StorageClass>,
     pub(super) encryption: Option<Encryption>,
     pub(super) pace: Option<Arc<Pace>>,
+    keys: Option<Arc<Keys>>,
     pub(super) requests: Arc<Requests>,
     pub(super) md5_on_delete: Arc<AtomicBool>,
     /// How this store takes deletions: see [`super::delete`].
@@ -93,14 +94,15 @@ pub async fn connect(settings: &S3Settings, limits: &Limits) -> Result<Client, R
 /// [`connect`] with time limits of one's own.
 pub async fn connect_with(settings: &S3Settings, limits: &Limits, patience: &Patience) -> Result<Client, RemoteError> {
     let http = http_client(settings, limits);
-    let (region, credentials) = credentials::find(settings, &http).await?;
+    let found = credentials::find(settings, &http).await?;
     let timeouts =
         TimeoutConfig::builder().connect_timeout(patience.connect).operation_attempt_timeout(patience.answer).build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http)
-        .region(region)
-        .credentials_provider(credentials)
-        .identity_cache(IdentityCache::lazy().load_timeout(Duration::from_secs(15)).build())
+        .region(found.region)
+        .credentials_provider(found.provider)
+        // They are kept by what provides them.
+        .identity_cache(IdentityCache::no_cache())
         .timeout_config(timeouts.clone())
         .retry_config(
             RetryConfig::standard()
@@ -141,6 +143,7 @@ pub async fn connect_with(settings: &S3Settings, limits: &Limits, patience: &Pat
             storage_class: settings.storage_class.as_deref().map(StorageClass::from),
             encryption: settings.encryption.clone(),
             pace,
+            keys: found.keys,
             requests,
             md5_on_delete,
             delete_style: AtomicU8::new(0),
@@ -214,7 +217,11 @@ impl Bucket {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        RemoteError::from_sdk(operation, &self.name, key, error)
+        let error = RemoteError::from_sdk(operation, &self.name, key, error);
+        if let (Trouble::Credentials, Some(keys)) = (error.trouble, &self.client.inner.keys) {
+            keys.refuse();
+        }
+        error
     }
 
     pub(super) fn unexpected(&self, operation: Operation, key: Option<&ObjectKey>, what: &str) -> RemoteError {

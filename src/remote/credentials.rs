@@ -1,6 +1,8 @@
 //! Where credentials and the region come from: the standard AWS chain, with a bound on how long it may look.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
@@ -14,9 +16,10 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_s3::config::{Region, SharedHttpClient};
 use secrecy::ExposeSecret;
+use tokio::sync::Mutex;
 
 use super::error::{RemoteError, Trouble};
 use super::operation::Operation;
@@ -25,20 +28,32 @@ use crate::config::settings::S3Settings;
 /// Every source of the chain answers within a second or two where it exists at all.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Credentials that expire are exchanged this long before.
+const BEFORE_EXPIRY: Duration = Duration::from_secs(60);
+
+/// Refused credentials, and those that could not be exchanged, are looked for again after this, but not for each request.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// What compatible stores without regions are signed for; most take anything.
 const ANY_REGION: &str = "us-east-1";
 
+/// Where to and as whom requests are signed.
+pub(super) struct Found {
+    pub(super) region: Region,
+    pub(super) provider: SharedCredentialsProvider,
+    /// To be told about refusals; none where the credentials are fixed.
+    pub(super) keys: Option<Arc<Keys>>,
+}
+
 /// Finds the region, and credentials that exist. Whether they are any good, only the store knows.
-pub(super) async fn find(
-    settings: &S3Settings,
-    http: &SharedHttpClient,
-) -> Result<(Region, SharedCredentialsProvider), RemoteError> {
+pub(super) async fn find(settings: &S3Settings, http: &SharedHttpClient) -> Result<Found, RemoteError> {
     // A store on this machine has nothing to do with the cloud that the machine may be in.
     let ask_instance = !settings.endpoint_url.as_deref().is_some_and(is_loopback);
     let region = match &settings.region {
         Some(region) => Region::new(region.clone()),
         None => find_region(settings, http, ask_instance).await?,
     };
+    let mut keys = None;
     let provider = match &settings.credentials {
         Some(credentials) => SharedCredentialsProvider::new(Credentials::new(
             credentials.access_key_id.clone(),
@@ -47,12 +62,95 @@ pub(super) async fn find(
             None,
             "systemd credentials",
         )),
-        None => SharedCredentialsProvider::new(chain(&region, http, ask_instance)),
+        None => {
+            let (region, http) = (region.clone(), http.clone());
+            let found =
+                Arc::new(Keys { region, http, ask_instance, refused: AtomicBool::new(false), held: Mutex::new(None) });
+            keys = Some(Arc::clone(&found));
+            SharedCredentialsProvider::new(Shared(found))
+        }
     };
     let found = tokio::time::timeout(PATIENCE, provider.provide_credentials()).await;
     match found.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(PATIENCE))) {
-        Ok(_) => Ok((region, provider)),
+        Ok(_) => Ok(Found { region, provider, keys }),
         Err(error) => Err(connect_error(Trouble::NoCredentials, error)),
+    }
+}
+
+/// What the standard chain gives, kept until it expires or the store refuses it. The SDK's own cache would keep a refused key
+/// for a quarter of an hour, and its provider of profiles reads the files once and for all: a key that was exchanged there must
+/// not take a restart.
+#[derive(Debug)]
+pub(super) struct Keys {
+    region: Region,
+    http: SharedHttpClient,
+    ask_instance: bool,
+    /// The store has refused what is held.
+    refused: AtomicBool,
+    held: Mutex<Option<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    credentials: Credentials,
+    since: Instant,
+}
+
+impl Keys {
+    /// The store does not accept the credentials: the next request looks for others.
+    pub(super) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    async fn find(&self) -> Result<Credentials, CredentialsError> {
+        // One looks, the others wait for what it finds.
+        let mut held = self.held.lock().await;
+        let now = SystemTime::now();
+        if let Some(held) = &*held {
+            let refused = self.refused.load(Ordering::Relaxed) && held.since.elapsed() >= AGAIN;
+            let expires = held.credentials.expiry().is_some_and(|expiry| expiry <= now + BEFORE_EXPIRY);
+            // Those that could not be exchanged in time are good to their end, and asked for again after a moment.
+            if !refused && (!expires || held.since.elapsed() < AGAIN) {
+                return Ok(held.credentials.clone());
+            }
+        }
+        // Built anew, so that files are read anew.
+        match chain(&self.region, &self.http, self.ask_instance).provide_credentials().await {
+            Ok(credentials) => {
+                self.refused.store(false, Ordering::Relaxed);
+                *held = Some(Held { credentials: credentials.clone(), since: Instant::now() });
+                Ok(credentials)
+            }
+            Err(error) => match &mut *held {
+                Some(held) if held.credentials.expiry().is_none_or(|expiry| expiry > now) => {
+                    held.since = Instant::now();
+                    Ok(held.credentials.clone())
+                }
+                Some(_) | None => Err(error),
+            },
+        }
+    }
+}
+
+impl ProvideCredentials for Keys {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.find())
+    }
+}
+
+/// A provider that others tell about refusals.
+#[derive(Clone, Debug)]
+struct Shared(Arc<Keys>);
+
+impl ProvideCredentials for Shared {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        self.0.provide_credentials()
     }
 }
 
