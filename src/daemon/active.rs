@@ -1,7 +1,7 @@
 //! A folder while it holds the writer's lock: workers, reconciliations, deletions, outages, decisions, side by side.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -17,7 +17,8 @@ use crate::daemon::live::Live;
 use crate::daemon::outage::outages;
 use crate::daemon::publish::publish;
 use crate::daemon::reap::{self, Hour, Reaper};
-use crate::daemon::reconciliations::{Wishes, reconciliations};
+use crate::daemon::reconciliations::reconciliations;
+use crate::daemon::wishes::Wishes;
 use crate::local::look::Root;
 use crate::local::watch::Watch;
 use crate::model::{FolderId, Identity, RelPath};
@@ -57,6 +58,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
     catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    activity.live.catching_up.store(true, Ordering::Relaxed);
     let cancel = cancel.child_token();
     let (recorder, recording) = Recorder::start(worlds.catalog.clone(), record.id);
     let (absent, found_absent) = mpsc::channel(1000);

@@ -12,9 +12,9 @@ use crate::agent::{Connected, StartError};
 use crate::config::Effective;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::daemon::live::Live;
-use crate::daemon::reconciliations::Wishes;
 use crate::daemon::run::Reload;
 use crate::daemon::supervise::{Supervised, supervise};
+use crate::daemon::wishes::{Cause, Wishes};
 use crate::model::Printable;
 use crate::monitor::Folders;
 use crate::queue::Pace;
@@ -142,7 +142,7 @@ impl Fleet {
         }
         for folder in wanted {
             match self.running.get(&folder.name) {
-                Some(running) => running.wishes.wish("reload"),
+                Some(running) => running.wishes.wish(Cause::Reload),
                 None => self.start(folder, cancel),
             }
         }

@@ -15,3 +15,4 @@ pub mod reap;
 pub mod reconciliations;
 pub mod run;
 pub mod supervise;
+pub mod wishes;

@@ -12,7 +12,7 @@ use crate::config::settings::SyncSettings;
 use crate::daemon::active::{self, Activity};
 use crate::daemon::events::Events;
 use crate::daemon::live::Live;
-use crate::daemon::reconciliations::Wishes;
+use crate::daemon::wishes::Wishes;
 use crate::local::look::{Root, RootError};
 use crate::local::walk::{Visitor, walk};
 use crate::local::watch::Watch;
