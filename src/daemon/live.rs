@@ -23,6 +23,8 @@ pub struct Live {
     pub overflows: AtomicU64,
     /// The kernel refuses more watches.
     pub out_of_watches: AtomicBool,
+    /// The folder is not the one that was synced: no deletion is believed.
+    pub in_doubt: AtomicBool,
     /// Changes that nobody has told of are being looked for: nothing is known to be in sync until a reconciliation has ended.
     pub catching_up: AtomicBool,
     /// The exclude rules in the folder were changed: it is to be opened anew.
@@ -63,6 +65,7 @@ impl Live {
             watches: AtomicU64::new(0),
             overflows: AtomicU64::new(0),
             out_of_watches: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(false),
             catching_up: AtomicBool::new(true),
             rules_changed: AtomicBool::new(false),
             held: AtomicU64::new(0),

@@ -9,6 +9,7 @@ use crate::catalog;
 use crate::daemon::active::Shared;
 use crate::local::identity;
 use crate::model::{FolderState, Identity};
+use crate::sync::deletes;
 use crate::sync::error::SyncError;
 
 /// How often the state is compared with what the catalog says of it.
@@ -81,6 +82,9 @@ fn state_of(shared: &Shared) -> (FolderState, Option<String>) {
         return (FolderState::Degraded, Some(outage.reason));
     }
     let mut reasons = Vec::new();
+    if live.in_doubt.load(Ordering::Relaxed) {
+        reasons.push(deletes::doubt(&shared.pipeline.folder));
+    }
     if live.out_of_watches.load(Ordering::Relaxed) {
         reasons.push("the kernel allows no more watches: raise fs.inotify.max_user_watches".to_owned());
     }

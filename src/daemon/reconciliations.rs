@@ -10,6 +10,7 @@ use crate::catalog;
 use crate::daemon::active::Shared;
 use crate::daemon::decisions::count_trouble;
 use crate::daemon::wishes::Cause;
+use crate::model::Identity;
 use crate::sync::deletes::{self, IdentityCheck, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::reconcile::{Extent, reconcile};
@@ -90,16 +91,17 @@ async fn pass(shared: &Shared) -> Result<bool, SyncError> {
         () = shared.gate.closed() => return Ok(false),
         () = pipeline.cancel.cancelled() => return Ok(false),
     }
-    let known = *shared.reaper.identity.lock().unwrap_or_else(PoisonError::into_inner);
+    // Read now: a person may have accepted another folder since the last one.
+    let known = known_identity(shared).await?;
     let check = IdentityCheck { known, seen: shared.activity.seen };
     let verdict = {
         // Events' deletions are judged before or after, never meanwhile.
         let _judging = shared.reaper.judging.lock().await;
         deletes::settle(pipeline, id, number, &found, &check, synced).await?
     };
-    let worlds = &shared.activity.worlds;
-    let record = catalog::folder::find(catalog, &worlds.endpoint, worlds.bucket.name(), &worlds.folder.prefix).await?;
-    *shared.reaper.identity.lock().unwrap_or_else(PoisonError::into_inner) = record.and_then(|record| record.identity);
+    let known = known_identity(shared).await?;
+    *shared.reaper.identity.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    live.in_doubt.store(known.is_some_and(|known| known != shared.activity.seen), Ordering::Relaxed);
     if let Verdict::Postponed { reason } = &verdict {
         tracing::warn!(folder = %pipeline.folder.name, "deletions are postponed: {reason}");
         catalog::spool::drop_spool(catalog, id, number).await?;
@@ -116,4 +118,12 @@ async fn pass(shared: &Shared) -> Result<bool, SyncError> {
         "reconciled {}: {} files, {} deletions found", pipeline.folder.name, found.files, found.deletes
     );
     Ok(true)
+}
+
+/// Which folder was synced, as the catalog has it.
+pub(super) async fn known_identity(shared: &Shared) -> Result<Option<Identity>, SyncError> {
+    let worlds = &shared.activity.worlds;
+    let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
+    let record = catalog::folder::find(&worlds.catalog, &worlds.endpoint, bucket, prefix).await?;
+    Ok(record.and_then(|record| record.identity))
 }

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 pub enum Cause {
     /// It is time.
     Timer,
+    /// A person has accepted the folder that is there now.
+    Decision,
     /// The configuration was read again.
     Reload,
     /// An outage is over.
@@ -24,7 +26,7 @@ impl Cause {
     /// What it is called where drift is counted. None if what is found is nobody's fault.
     pub fn blame(self) -> Option<&'static str> {
         match self {
-            Self::Timer => Some("missed_event"),
+            Self::Timer | Self::Decision => Some("missed_event"),
             Self::Reload => Some("reload"),
             Self::Outage => Some("outage"),
             Self::Overflow => Some("overflow"),
@@ -114,9 +116,9 @@ mod tests {
 
     #[test]
     fn only_what_nobody_could_have_seen_is_nobodys_fault() {
-        let all = [Cause::Timer, Cause::Reload, Cause::Outage, Cause::Overflow, Cause::Start];
+        let all = [Cause::Timer, Cause::Decision, Cause::Reload, Cause::Outage, Cause::Overflow, Cause::Start];
         let blamed: Vec<_> = all.into_iter().filter_map(Cause::blame).collect();
-        assert_eq!(blamed, ["missed_event", "reload", "outage", "overflow"]);
+        assert_eq!(blamed, ["missed_event", "missed_event", "reload", "outage", "overflow"]);
         assert!(all.is_sorted());
     }
 }
