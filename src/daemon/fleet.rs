@@ -16,7 +16,7 @@ use crate::daemon::run::Reload;
 use crate::daemon::supervise::{Supervised, supervise};
 use crate::daemon::wishes::{Cause, Wishes};
 use crate::model::Printable;
-use crate::monitor::Folders;
+use crate::monitor::{self, Shown};
 use crate::queue::Pace;
 use crate::sync::act::chain;
 use crate::sync::feed::Feed;
@@ -41,13 +41,15 @@ pub(super) struct Fleet {
     effective: Effective,
     connected: Connected,
     pub(super) running: HashMap<String, Running>,
-    folders: Folders,
+    shown: Shown,
 }
 
 impl Fleet {
-    pub(super) async fn connect(effective: Effective, folders: Folders) -> Result<Self, StartError> {
+    pub(super) async fn connect(effective: Effective, shown: Shown) -> Result<Self, StartError> {
         let connected = Connected::open(&effective.settings, effective.settings.sync.queue_capacity).await?;
-        Ok(Self { effective, connected, running: HashMap::new(), folders })
+        let fleet = Self { effective, connected, running: HashMap::new(), shown };
+        fleet.announce();
+        Ok(fleet)
     }
 
     fn settings(&self) -> &Settings {
@@ -86,7 +88,7 @@ impl Fleet {
             quiet: sync.debounce.max(SHORTEST_QUIET),
             max_delay: sync.max_delay,
         }));
-        let live = Arc::new(Live::new(&settings.name, feed));
+        let live = Arc::new(Live::new(&settings, feed));
         let wishes = Arc::new(Wishes::default());
         let worlds = self.connected.worlds(self.settings(), &settings, Arc::clone(&live.report));
         let cancel = cancel.child_token();
@@ -98,8 +100,9 @@ impl Fleet {
     /// The monitor shows the folders that run now, in the order of the configuration.
     fn announce(&self) {
         let order = self.settings().folders.iter().filter_map(|folder| self.running.get(&folder.name));
-        let live = order.map(|running| Arc::clone(&running.live)).collect();
-        *self.folders.lock().unwrap_or_else(PoisonError::into_inner) = live;
+        let folders = order.map(|running| Arc::clone(&running.live)).collect();
+        let agent = self.settings().agent.name.clone();
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = monitor::Daemon { agent, folders };
     }
 
     /// Takes a new configuration over: folders that are new, gone or changed are started and stopped, the others go on. One

@@ -10,7 +10,7 @@ use crate::agent::StartError;
 use crate::config::{ConfigError, Effective};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::pulse::Pulse;
-use crate::monitor::{self, Folders};
+use crate::monitor::{self, Shown};
 use crate::systemd::{self, Notice};
 
 /// How often systemd hears how it goes.
@@ -47,11 +47,11 @@ pub async fn run(effective: Effective, reload: Reload, cancel: CancellationToken
     let mut hangup = signal(SignalKind::hangup()).map_err(RunError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    let folders = Folders::default();
+    let shown = Shown::default();
     let listener = monitor::listen(effective.settings.monitor.listen).await?;
-    let monitoring = tokio::spawn(monitor::serve(listener, Arc::clone(&folders), cancel.clone()));
+    let monitoring = tokio::spawn(monitor::serve(listener, Arc::clone(&shown), cancel.clone()));
 
-    let mut fleet = Fleet::connect(effective, Arc::clone(&folders)).await?;
+    let mut fleet = Fleet::connect(effective, shown).await?;
     // Without a schema there is nothing to do, but that is no reason to end: the database may be a moment late.
     tokio::select! {
         migrated = fleet.migrate() => migrated?,

@@ -18,6 +18,7 @@ mod daemon_files;
 mod daemon_held;
 mod daemon_life;
 mod daemon_outage;
+mod daemon_status;
 mod daemon_storm;
 mod deletes;
 mod dry_run;
