@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
@@ -18,6 +17,7 @@ use crate::daemon::outage::outages;
 use crate::daemon::publish::publish;
 use crate::daemon::reap::{self, Hour, Reaper};
 use crate::daemon::reconciliations::reconciliations;
+use crate::daemon::tasks::Tasks;
 use crate::daemon::wishes::Wishes;
 use crate::local::look::Root;
 use crate::local::watch::Watch;
@@ -70,38 +70,42 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     activity.live.in_doubt.store(false, Ordering::Relaxed);
     activity.live.catching_up.store(true, Ordering::Relaxed);
     let cancel = cancel.child_token();
-    let (recorder, recording) = Recorder::start(worlds.catalog.clone(), record.id);
+    let (recorder, mut recording) = Recorder::start(worlds.catalog.clone(), record.id);
     let (absent, found_absent) = mpsc::channel(1000);
     let gate = Arc::new(Gate::default());
     let pipeline = pipeline(&activity, record.id, recorder, absent, Arc::clone(&gate), cancel.clone());
     let reaper = Arc::new(Reaper { judging: Mutex::new(Hour::default()), identity: std::sync::Mutex::new(identity) });
     let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
 
-    let mut tasks: JoinSet<Result<(), SyncError>> = JoinSet::new();
+    let mut tasks = Tasks::default();
     let pipeline = Arc::clone(&shared.pipeline);
-    tasks.spawn(async move { worker::work(&pipeline).await });
+    tasks.spawn("work", async move { worker::work(&pipeline).await });
     let (pipeline, reaper) = (Arc::clone(&shared.pipeline), Arc::clone(&shared.reaper));
-    tasks.spawn(reap::reap(pipeline, record.id, reaper, found_absent));
-    tasks.spawn(reconciliations(Arc::clone(&shared)));
-    tasks.spawn(outages(Arc::clone(&shared)));
-    tasks.spawn(publish(Arc::clone(&shared)));
+    tasks.spawn("reap", reap::reap(pipeline, record.id, reaper, found_absent));
+    tasks.spawn("reconciliations", reconciliations(Arc::clone(&shared)));
+    tasks.spawn("outages", outages(Arc::clone(&shared)));
+    tasks.spawn("publish", publish(Arc::clone(&shared)));
     let lock = Arc::new(lock);
-    tasks.spawn(decisions(Arc::clone(&shared), Arc::clone(&lock)));
+    tasks.spawn("decisions", decisions(Arc::clone(&shared), Arc::clone(&lock)));
 
     let name = shared.activity.worlds.folder.name.clone();
     let mut result = tokio::select! {
         () = cancel.cancelled() => Ok(()),
         // Stop before anything else: somebody else may be writing.
         () = lock.lost() => Err(SyncError::LockLost { folder: name }),
-        Some(ended) = tasks.join_next() => ended.unwrap_or(Err(SyncError::Task { task: "folder" })),
+        Some(ended) = tasks.next() => ended,
+        // It lives as long as somebody may have something to record, or nothing would be recorded any more.
+        _ = &mut recording => Err(SyncError::Task { task: "record" }),
     };
     cancel.cancel();
-    while let Some(ended) = tasks.join_next().await {
-        result = result.and(ended.unwrap_or(Err(SyncError::Task { task: "folder" })));
+    while let Some(ended) = tasks.next().await {
+        result = result.and(ended);
     }
     drop(shared);
     // What S3 has acknowledged is written before the lock goes.
-    let _ = recording.await;
+    if !recording.is_finished() {
+        result = result.and(recording.await.map_err(|_| SyncError::Task { task: "record" }));
+    }
     drop(lock);
     result
 }

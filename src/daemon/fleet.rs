@@ -12,8 +12,8 @@ use crate::agent::{Connected, StartError};
 use crate::config::Effective;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::daemon::live::Live;
-use crate::daemon::run::Reload;
-use crate::daemon::supervise::{Supervised, supervise};
+use crate::daemon::run::{Reload, RunError};
+use crate::daemon::supervise::{Defect, Supervised, supervise};
 use crate::daemon::wishes::{Cause, Wishes};
 use crate::model::Printable;
 use crate::monitor::{self, Shown};
@@ -33,7 +33,7 @@ pub(super) struct Running {
     pub(super) live: Arc<Live>,
     wishes: Arc<Wishes>,
     cancel: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), Defect>>,
 }
 
 /// All folders with what they share.
@@ -157,9 +157,23 @@ impl Fleet {
         self.running.values().all(|running| running.live.is_ready())
     }
 
-    /// A folder whose task has ended although nobody told it to.
-    pub(super) fn ended(&self) -> Option<String> {
-        self.running.iter().find(|(_, running)| running.task.is_finished()).map(|(name, _)| name.clone())
+    /// Resolves when the task of a folder has ended although nobody told it to, which is a defect of the program.
+    pub(super) async fn defect(&mut self) -> RunError {
+        if self.running.is_empty() {
+            return std::future::pending().await;
+        }
+        let tasks = self.running.iter_mut().map(|(name, running)| {
+            Box::pin(async move {
+                let ended = (&mut running.task).await;
+                // One that panicked itself is the one that watches over the others.
+                let task = ended.map_or("supervise", |ended| ended.map_or_else(|defect| defect.task, |()| "supervise"));
+                (name.clone(), task)
+            })
+        });
+        let ((name, task), ..) = futures_util::future::select_all(tasks).await;
+        // What has ended can't be waited for again.
+        self.running.remove(&name);
+        RunError::Task { task, of: format!("the folder `{}`", Printable(&name)) }
     }
 
     /// For `systemctl status`.
@@ -210,4 +224,24 @@ fn is_same_surroundings(old: &Effective, new: &Effective) -> bool {
         keys.map(|keys| (keys.access_key_id.clone(), keys.secret_access_key.expose_secret().to_owned()))
     };
     shown(old) == shown(new) && password(old) == password(new) && keys(old) == keys(new)
+}
+
+#[cfg(test)]
+impl Fleet {
+    /// A folder whose task is this one.
+    pub(super) fn insert<F>(
+        &mut self,
+        name: &str,
+        cancel: &CancellationToken,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) where
+        F: Future<Output = Result<(), Defect>> + Send + 'static,
+    {
+        let settings = FolderSettings { name: name.to_owned(), ..self.settings().folders[0].clone() };
+        let pace = Pace { capacity: 1, quiet: SHORTEST_QUIET, max_delay: SHORTEST_QUIET };
+        let live = Arc::new(Live::new(&settings, Arc::new(Feed::new(pace))));
+        let cancel = cancel.child_token();
+        let task = tokio::spawn(task(cancel.clone()));
+        self.running.insert(name.to_owned(), Running { settings, live, wishes: Arc::default(), cancel, task });
+    }
 }
