@@ -29,6 +29,9 @@ use crate::sync::pipeline::{Endurance, Mode, Pipeline, WatchDirectory};
 use crate::sync::record::Recorder;
 use crate::sync::worker;
 
+/// A busy machine may bring an event this much later than the debouncer alone would.
+const DELAYED: Duration = Duration::from_secs(1);
+
 /// What an active folder works with.
 pub struct Activity {
     /// Bucket, catalog and bounds.
@@ -147,6 +150,12 @@ fn pipeline(
         refused: AtomicU32::new(0),
         cancel,
         watch_directory: watches.then_some(watch_directory),
-        endurance: Some(Endurance { gate, absent, eager: activity.sync.debounce.is_zero() }),
+        endurance: Some(Endurance {
+            gate,
+            absent,
+            // The debouncer's tick is a quarter of its quiet time.
+            told_within: activity.sync.debounce * 5 / 4 + DELAYED,
+            eager: activity.sync.debounce.is_zero(),
+        }),
     })
 }

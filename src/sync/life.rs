@@ -60,7 +60,7 @@ async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: 
     let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(&job.path));
     let local = blocking("look", move || root.look(&path)).await?;
     let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
-    let work = Work { pipeline, path: &job.path, row, candidates, by_reconciliation: job.hint.by_reconciliation };
+    let work = Work { pipeline, path: &job.path, row, candidates, missed: pipeline.is_missed(job, &local) };
     match (&decision, local) {
         (_, Local::Unknown(why)) => return Err(PathError::Unseen(why).into()),
         (Decision::Upload(_) | Decision::Adopt | Decision::Compare(_), Local::Present(meta)) => {

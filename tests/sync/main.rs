@@ -14,6 +14,7 @@ mod catalog_tls;
 mod check;
 mod cluster;
 mod content;
+mod daemon_drift;
 mod daemon_files;
 mod daemon_held;
 mod daemon_life;
