@@ -160,6 +160,8 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
         false => None,
     };
     let (root, path, seen) = (Arc::clone(&pipeline.root), Arc::clone(work.path), meta.fingerprint);
+    let grain = plan::grain(&seen, root.is_remote());
+    let eager = pipeline.endurance.as_ref().is_some_and(|endurance| endurance.eager);
     let cancel = pipeline.cancel.clone();
     let read = blocking("read", move || {
         let (file, meta) = root.open_file(&path).map_err(|local| match local {
@@ -170,7 +172,11 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
         if meta.fingerprint.size != seen.size {
             return Err(PathError::Read(ReadError::Changed));
         }
-        let content = hash::read(&file, meta, keep, &|_| keep || !cancel.is_cancelled()).map_err(PathError::Read)?;
+        let go_on = |_| keep || !cancel.is_cancelled();
+        let content = hash::read(&file, meta, keep, &go_on).map_err(PathError::Read)?;
+        if eager && plan::may_be_torn(&content.meta.fingerprint, content.began, grain) {
+            hash::confirm(&file, &content, &go_on).map_err(PathError::Read)?;
+        }
         Ok((Arc::new(file), content))
     })
     .await?;

@@ -21,6 +21,7 @@ mod daemon_life;
 mod daemon_outage;
 mod daemon_status;
 mod daemon_storm;
+mod daemon_work;
 mod deletes;
 mod dry_run;
 mod identity;
