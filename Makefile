@@ -19,7 +19,8 @@ help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: setup ## Shows everything on this machine; DIR=folder for one of yours, ARGS=--once to leave afterwards
+demo: ## Shows everything on this machine; DIR=folder for one of yours, ARGS=--once to leave afterwards
+	@scripts/setup.sh demo
 	$(CARGO) run --features demo -- demo $(ARGS) $(if $(DIR),'$(subst ','\'',$(DIR))')
 
 .PHONY: test

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing to build, test and demonstrate agent-portail; does nothing, and says nothing, where all is there.
 #
-#   scripts/setup.sh          everything: also PostgreSQL, for the tests and the demo, and cargo's clippy and rustfmt
+#   scripts/setup.sh          everything: also what the tests need, and cargo's clippy and rustfmt
+#   scripts/setup.sh demo     what a build and the demo need: also PostgreSQL
 #   scripts/setup.sh build    what a build needs
 set -euo pipefail
 
@@ -17,6 +18,10 @@ find_missing() {
     pkg-config --exists libsystemd 2>/dev/null || packages+=(libsystemd-dev)
   fi
   [ "$1" = build ] || has_postgresql || packages+=(postgresql)
+  if [ "$1" = all ] && [ "$(uname -s)" = Linux ]; then
+    # A file system that tells of no changes by others.
+    command -v bindfs >/dev/null || packages+=(bindfs)
+  fi
 }
 
 has_postgresql() {
@@ -52,9 +57,9 @@ install_packages() {
 advise() {
   echo "setup: missing (as Debian names them): ${packages[*]}"
   echo "This is not a Debian or Ubuntu system; install what corresponds, then run make again:"
-  echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server"
-  echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql"
-  echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server"
+  echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server bindfs"
+  echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql bindfs"
+  echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server bindfs"
   echo "  macOS          xcode-select --install; brew install postgresql"
 }
 
@@ -63,7 +68,7 @@ find_toolchain() {
     echo "setup: cargo is missing; install Rust from https://rustup.rs" >&2
     exit 1
   fi
-  [ "$1" = build ] && return
+  [ "$1" = all ] || return 0
   local component
   for component in clippy fmt; do
     "${CARGO:-cargo}" "$component" --version >/dev/null 2>&1 && continue

@@ -16,12 +16,25 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::live::Live;
+use status::Status;
+
+pub mod ask;
+pub mod status;
 
 /// A client that sends its request more slowly is cut off.
 const HEADERS: Duration = Duration::from_secs(10);
 
-/// The folders that run, as they are now.
-pub type Folders = Arc<Mutex<Vec<Arc<Live>>>>;
+/// What is shown, as it is now.
+pub type Shown = Arc<Mutex<Daemon>>;
+
+/// The daemon, as far as it is seen from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Daemon {
+    /// As it is called in the catalog.
+    pub agent: String,
+    /// The folders that run, in the order of the configuration.
+    pub folders: Vec<Arc<Live>>,
+}
 
 /// The address could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +56,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// Answers until `cancel`.
-pub async fn serve(listener: TcpListener, folders: Folders, cancel: CancellationToken) {
+pub async fn serve(listener: TcpListener, shown: Shown, cancel: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -54,10 +67,10 @@ pub async fn serve(listener: TcpListener, folders: Folders, cancel: Cancellation
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (folders, cancel) = (Arc::clone(&folders), cancel.clone());
+        let (shown, cancel) = (Arc::clone(&shown), cancel.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = answer(&request, &folders);
+                let answer = answer(&request, &shown);
                 async { Ok::<_, Infallible>(answer) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
@@ -73,18 +86,21 @@ pub async fn serve(listener: TcpListener, folders: Folders, cancel: Cancellation
     }
 }
 
-fn answer(request: &Request<Incoming>, folders: &Folders) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
     }
-    let folders = folders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Daemon { agent, folders } = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" => readiness(&folders),
         "/status" => {
-            let folders: Vec<_> = folders.iter().map(|live| live.to_json()).collect();
-            let body = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "folders": folders });
-            respond(StatusCode::OK, "application/json", format!("{body}\n"))
+            let folders = folders.iter().map(|live| live.status()).collect();
+            let status = Status { version: env!("CARGO_PKG_VERSION").to_owned(), agent, folders };
+            match serde_json::to_string(&status) {
+                Ok(body) => respond(StatusCode::OK, "application/json", body + "\n"),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            }
         }
         _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /status\n".to_owned()),
     }

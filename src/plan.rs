@@ -235,6 +235,12 @@ pub fn may_be_torn(seen: &Fingerprint, read_began: Stamp, grain: Duration) -> bo
     seen.ctime > read_began.minus(grain) && seen.ctime <= future
 }
 
+/// Whether the event of a change may still be on its way: a path is nominated by a reconciliation, and events take up to
+/// `within` to come. The change was not missed yet.
+pub fn may_be_told(seen: &Fingerprint, nominated: Stamp, within: Duration) -> bool {
+    seen.ctime > nominated.minus(within)
+}
+
 /// Whether a pass that would delete `deletes` of `synced` rows must hold them: they are more than the larger of the share
 /// and the count, and the share is not 100 %.
 pub fn exceeds_threshold(deletes: u64, synced: u64, max_percent: f64, max_count: u64) -> bool {

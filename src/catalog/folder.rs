@@ -168,16 +168,6 @@ pub async fn take_identity(catalog: &Catalog, folder: FolderId, identity: &Ident
     Ok(())
 }
 
-/// Forgets which folder it is, so that the next pass takes the one that it finds.
-///
-/// # Errors
-/// If the catalog can't be written to.
-pub async fn forget_identity(catalog: &Catalog, folder: FolderId) -> Result<(), CatalogError> {
-    let sql = "UPDATE portail.folder SET fs_id = NULL, root_inode = NULL, root_birth_ns = NULL WHERE id = $1";
-    catalog.query("forget the folder's identity", sql, &[&folder.0]).await?;
-    Ok(())
-}
-
 /// Writes down how the folder stands. The time moves only when something changes.
 ///
 /// # Errors

@@ -72,8 +72,7 @@ async fn decide(
 
 /// Accepts the folder that is there now for the one that was synced. What was held is judged anew by the next pass.
 async fn accept_identity(catalog: &Catalog, id: FolderId, name: &str) -> anyhow::Result<Exit> {
-    folder::forget_identity(catalog, id).await?;
-    let held = held::forget_undecided(catalog, id).await?;
+    let held = held::accept_identity(catalog, id).await?;
     let name = Printable(name);
     output::print(format_args!(
         "{name}: the next pass accepts the folder that it finds; {held} held deletions are judged anew\n"

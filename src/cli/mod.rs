@@ -71,7 +71,9 @@ pub enum Command {
     /// records each. A pass that would delete more than a folder's threshold holds the deletions until they are approved
     /// (see `deletes`).
     Sync(SyncArgs),
-    /// Shows each folder's state, files, bytes, failures and held deletions, from the catalog
+    /// Shows each folder's state, files, bytes, failures and held deletions
+    ///
+    /// From the daemon, if one answers at monitor.listen, and from the catalog.
     Status(StatusArgs),
     /// Validates the configuration and tries each thing that it names
     ///

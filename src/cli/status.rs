@@ -1,121 +1,153 @@
-//! `agent-portail status`: how each folder of this agent stands, from the catalog.
+//! `agent-portail status`: how each folder of this agent stands, from the daemon, if one runs, and from the catalog.
 
-use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+mod show;
 
-use super::{Exit, StatusArgs, output, summary};
+use std::net::SocketAddr;
+
+use super::{Exit, StatusArgs, output};
 use crate::agent::{application_name, endpoint_name};
 use crate::catalog::folder::{self, FolderOverview};
 use crate::catalog::{Catalog, schema};
 use crate::config::settings::{FolderSettings, Settings};
 use crate::model::{FolderState, Printable};
+use crate::monitor::ask::{Silence, ask};
+use crate::monitor::status::{FolderStatus, Status};
 
 /// Prints the state of each folder.
 ///
 /// # Errors
-/// If the catalog can't be read.
+/// If the catalog can't be read; what a daemon says is printed all the same.
 pub async fn run(settings: &Settings, args: StatusArgs) -> anyhow::Result<Exit> {
+    let address = settings.monitor.listen;
+    let (known, answer) = tokio::join!(known(settings), ask(address));
+    let (known, trouble) = match known {
+        Ok(known) => (known, None),
+        // Nothing is known from anywhere.
+        Err(error) if answer.is_err() => return Err(error),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let overview = overview(settings, known, Daemon::new(address, &settings.agent.name, answer));
+    if args.json {
+        output::print(format_args!("{}\n", show::to_json(&overview, trouble.as_ref())))?;
+    } else {
+        output::print(format_args!("{}", show::to_text(&overview, trouble.is_some())))?;
+    }
+    match trouble {
+        Some(error) => Err(error),
+        None if overview.folders.iter().all(FolderView::is_well) => Ok(Exit::Done),
+        None => Ok(Exit::Trouble),
+    }
+}
+
+async fn known(settings: &Settings) -> anyhow::Result<Vec<FolderOverview>> {
     let catalog = Catalog::open(&settings.database, &application_name(&settings.agent.name))?;
-    let known = match schema::state(&catalog).await? {
-        schema::SchemaState::Missing => Vec::new(),
+    match schema::state(&catalog).await? {
+        schema::SchemaState::Missing => Ok(Vec::new()),
         schema::SchemaState::Current | schema::SchemaState::Older { .. } => {
-            folder::overview(&catalog, Some(&settings.agent.name)).await?
+            Ok(folder::overview(&catalog, Some(&settings.agent.name)).await?)
         }
         schema::SchemaState::Newer { found, known } => {
             anyhow::bail!(
                 "read the catalog: its schema has version {found}, and this program knows {known}; upgrade agent-portail"
             )
         }
-    };
+    }
+}
+
+/// All that is known.
+struct Overview {
+    folders: Vec<FolderView>,
+    /// Of this agent in the catalog, but not in the configuration.
+    former: Vec<FolderOverview>,
+    daemon: Daemon,
+}
+
+/// A folder as the configuration, the catalog and the daemon know it.
+struct FolderView {
+    name: String,
+    path: String,
+    bucket: String,
+    prefix: String,
+    row: Option<FolderOverview>,
+    live: Option<FolderStatus>,
+}
+
+/// What was found at the monitor's address.
+struct Daemon {
+    address: SocketAddr,
+    /// The folders of our daemon, or why there is none.
+    answer: Result<Status, String>,
+}
+
+impl Daemon {
+    fn new(address: SocketAddr, agent: &str, answer: Result<Status, Silence>) -> Self {
+        let answer = match answer {
+            // Another configuration's folders may have the same names.
+            Ok(status) if status.agent != agent => Err(format!(
+                "no daemon of this agent answers at {address}: the one there is of the agent `{}`",
+                Printable(&status.agent)
+            )),
+            Ok(status) => Ok(status),
+            Err(Silence::NoAnswer) => Err(format!("no daemon answers at {address}")),
+            Err(Silence::Stranger) => Err(format!("no daemon answers at {address}: something else listens there")),
+        };
+        Self { address, answer }
+    }
+
+    fn folder(&self, name: &str, bucket: &str, prefix: &str) -> Option<FolderStatus> {
+        let folders = &self.answer.as_ref().ok()?.folders;
+        folders.iter().find(|live| live.folder == name && live.bucket == bucket && live.prefix == prefix).cloned()
+    }
+}
+
+impl FolderView {
+    /// As the daemon says, or else the catalog. None for a folder that nobody knows yet.
+    fn state(&self) -> Option<&str> {
+        let row = self.row.as_ref().map(|row| row.state.as_str());
+        self.live.as_ref().map(|live| live.state.as_str()).or(row)
+    }
+
+    /// See [`Self::state`].
+    fn reason(&self) -> Option<&str> {
+        match (&self.live, &self.row) {
+            (Some(live), _) => live.reason.as_deref(),
+            (None, Some(row)) => row.reason.as_deref(),
+            (None, None) => None,
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        self.state() == Some(FolderState::InSync.as_str())
+            && self.row.as_ref().is_some_and(|row| row.failed == 0 && row.held == 0)
+            && self.live.as_ref().is_none_or(|live| live.failed == 0 && live.held_deletes == 0 && live.queue_depth == 0)
+    }
+}
+
+/// Puts together what belongs to one folder. A folder that was taken out of the configuration, or had a mistake in its bucket
+/// once, is nobody's concern any more. Where no folder is configured, what the catalog knows is all that there is to show.
+fn overview(settings: &Settings, mut known: Vec<FolderOverview>, daemon: Daemon) -> Overview {
     let endpoint = endpoint_name(&settings.s3);
-    let is_of = |row: &FolderOverview, folder: &FolderSettings| {
-        row.endpoint == endpoint && row.bucket == folder.bucket && row.prefix == folder.prefix
-    };
-    let never: Vec<&FolderSettings> =
-        settings.folders.iter().filter(|folder| !known.iter().any(|row| is_of(row, folder))).collect();
-    // A folder that was taken out of the configuration, or had a mistake in its bucket once, is nobody's concern any more.
-    // Where no folder is configured, what the catalog knows is all that there is to show.
-    let is_current =
-        |row: &FolderOverview| settings.folders.is_empty() || settings.folders.iter().any(|folder| is_of(row, folder));
-    let (known, former): (Vec<_>, Vec<_>) = known.into_iter().partition(is_current);
-    if args.json {
-        output::print(format_args!("{}\n", to_json(&known, &never)))?;
-    } else {
-        output::print(format_args!("{}", to_text(&known, &never, &former)))?;
+    let mut folders = Vec::new();
+    for FolderSettings { name, path, bucket, prefix, .. } in &settings.folders {
+        let is_of = |row: &FolderOverview| row.endpoint == endpoint && row.bucket == *bucket && row.prefix == *prefix;
+        let row = known.iter().position(is_of).map(|index| known.remove(index));
+        folders.push(FolderView {
+            live: daemon.folder(name, bucket, prefix),
+            name: name.clone(),
+            path: path.display().to_string(),
+            bucket: bucket.clone(),
+            prefix: prefix.clone(),
+            row,
+        });
     }
-    let well = never.is_empty()
-        && known.iter().all(|folder| folder.state == FolderState::InSync && folder.failed == 0 && folder.held == 0);
-    Ok(if well { Exit::Done } else { Exit::Trouble })
-}
-
-fn to_text(known: &[FolderOverview], never: &[&FolderSettings], former: &[FolderOverview]) -> String {
-    let mut text = String::new();
-    for folder in known {
-        let reason = folder.reason.as_deref().map(|reason| format!(" ({})", Printable(reason))).unwrap_or_default();
-        let _ = writeln!(text, "{}: {}{reason}", Printable(&folder.name), folder.state.as_str());
-        let _ = writeln!(
-            text,
-            "  {} -> s3://{}/{}",
-            Printable(&folder.path),
-            Printable(&folder.bucket),
-            Printable(&folder.prefix)
-        );
-        let _ = writeln!(
-            text,
-            "  {} files, {}; {} pending, {} failed, {} kept, {} deletions held",
-            folder.files,
-            summary::bytes(folder.bytes),
-            folder.deleting,
-            folder.failed,
-            folder.kept,
-            folder.held
-        );
-        let when = folder.last_reconciled_at.map_or_else(|| "never".to_owned(), ago);
-        let _ = writeln!(text, "  last reconciliation: {when}");
-    }
-    for folder in never {
-        let _ = writeln!(text, "{}: never synced", Printable(&folder.name));
-    }
-    for folder in former {
-        let (name, bucket, prefix) = (Printable(&folder.name), Printable(&folder.bucket), Printable(&folder.prefix));
-        let _ = writeln!(text, "{name}: not in the configuration (s3://{bucket}/{prefix}, {} files)", folder.files);
-    }
-    if text.is_empty() {
-        text.push_str("no folder is configured\n");
-    }
-    text
-}
-
-fn to_json(known: &[FolderOverview], never: &[&FolderSettings]) -> serde_json::Value {
-    let mut folders: Vec<serde_json::Value> = known
-        .iter()
-        .map(|folder| {
-            serde_json::json!({
-                "folder": folder.name,
-                "path": folder.path,
-                "bucket": folder.bucket,
-                "prefix": folder.prefix,
-                "state": folder.state.as_str(),
-                "reason": folder.reason,
-                "files": folder.files,
-                "bytes": folder.bytes,
-                "pending": folder.deleting,
-                "failed": folder.failed,
-                "kept": folder.kept,
-                "held_deletes": folder.held,
-                "last_reconciled_at": folder.last_reconciled_at.map(rfc3339),
-            })
-        })
-        .collect();
-    folders.extend(never.iter().map(|folder| serde_json::json!({ "folder": folder.name, "state": null })));
-    serde_json::json!({ "folders": folders })
-}
-
-fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
-}
-
-fn ago(time: SystemTime) -> String {
-    let elapsed = time.elapsed().unwrap_or_default();
-    format!("{} ago ({})", humantime::format_duration(Duration::from_secs(elapsed.as_secs())), rfc3339(time))
+    let former = if settings.folders.is_empty() { Vec::new() } else { std::mem::take(&mut known) };
+    folders.extend(known.into_iter().map(|row| FolderView {
+        live: daemon.folder(&row.name, &row.bucket, &row.prefix),
+        name: row.name.clone(),
+        path: row.path.clone(),
+        bucket: row.bucket.clone(),
+        prefix: row.prefix.clone(),
+        row: Some(row),
+    }));
+    Overview { folders, former, daemon }
 }

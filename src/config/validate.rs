@@ -31,6 +31,7 @@ const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCAL
 
 const DURATION: &str = "a duration such as 500ms, 15m or 7d, longer than 0";
 const DURATION_OR_OFF: &str = "a duration such as 500ms, 15m or 7d; 0 = off";
+const DURATION_OR_NONE: &str = "a duration such as 500ms, 15m or 7d; 0ms = none";
 const URL: &str = "a URL such as https://s3.example.org, without user, password or query";
 
 /// Reads every section in the order of the manual.
@@ -177,7 +178,7 @@ fn tls(section: &mut Section<'_>) -> Tls {
 }
 
 fn sync(mut section: Section<'_>) -> SyncSettings {
-    let debounce = section.duration("debounce", "200ms", DURATION, longer_than_nothing);
+    let debounce = section.duration("debounce", "200ms", DURATION_OR_NONE, |_| true);
     let max_delay = section.duration("max_delay", "30s", DURATION, longer_than_nothing);
     // A value that was refused is reported once, not again for what it stands against.
     if !max_delay.is_zero() && max_delay < debounce {

@@ -1,11 +1,10 @@
 //! A folder while it holds the writer's lock: workers, reconciliations, deletions, outages, decisions, side by side.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
@@ -17,7 +16,9 @@ use crate::daemon::live::Live;
 use crate::daemon::outage::outages;
 use crate::daemon::publish::publish;
 use crate::daemon::reap::{self, Hour, Reaper};
-use crate::daemon::reconciliations::{Wishes, reconciliations};
+use crate::daemon::reconciliations::reconciliations;
+use crate::daemon::tasks::Tasks;
+use crate::daemon::wishes::Wishes;
 use crate::local::look::Root;
 use crate::local::watch::Watch;
 use crate::model::{FolderId, Identity, RelPath};
@@ -27,6 +28,9 @@ use crate::sync::pass::Worlds;
 use crate::sync::pipeline::{Endurance, Mode, Pipeline, WatchDirectory};
 use crate::sync::record::Recorder;
 use crate::sync::worker;
+
+/// A busy machine may bring an event this much later than the debouncer alone would.
+const DELAYED: Duration = Duration::from_secs(1);
 
 /// What an active folder works with.
 pub struct Activity {
@@ -56,41 +60,55 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let worlds = &activity.worlds;
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
-    catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    let start = catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    let identity = match record.identity {
+        None if start.rows == 0 => {
+            // Before the first row: were it left to the end of the first reconciliation, one that breaks off would leave rows
+            // that any folder could claim, and deletions that events tell of meanwhile could not be judged.
+            catalog::folder::take_identity(&worlds.catalog, record.id, &activity.seen).await?;
+            Some(activity.seen)
+        }
+        known => known,
+    };
+    activity.live.in_doubt.store(false, Ordering::Relaxed);
+    activity.live.catching_up.store(true, Ordering::Relaxed);
     let cancel = cancel.child_token();
-    let (recorder, recording) = Recorder::start(worlds.catalog.clone(), record.id);
+    let (recorder, mut recording) = Recorder::start(worlds.catalog.clone(), record.id);
     let (absent, found_absent) = mpsc::channel(1000);
     let gate = Arc::new(Gate::default());
     let pipeline = pipeline(&activity, record.id, recorder, absent, Arc::clone(&gate), cancel.clone());
-    let reaper =
-        Arc::new(Reaper { judging: Mutex::new(Hour::default()), identity: std::sync::Mutex::new(record.identity) });
+    let reaper = Arc::new(Reaper { judging: Mutex::new(Hour::default()), identity: std::sync::Mutex::new(identity) });
     let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
 
-    let mut tasks: JoinSet<Result<(), SyncError>> = JoinSet::new();
+    let mut tasks = Tasks::default();
     let pipeline = Arc::clone(&shared.pipeline);
-    tasks.spawn(async move { worker::work(&pipeline).await });
+    tasks.spawn("work", async move { worker::work(&pipeline).await });
     let (pipeline, reaper) = (Arc::clone(&shared.pipeline), Arc::clone(&shared.reaper));
-    tasks.spawn(reap::reap(pipeline, record.id, reaper, found_absent));
-    tasks.spawn(reconciliations(Arc::clone(&shared)));
-    tasks.spawn(outages(Arc::clone(&shared)));
-    tasks.spawn(publish(Arc::clone(&shared)));
+    tasks.spawn("reap", reap::reap(pipeline, record.id, reaper, found_absent));
+    tasks.spawn("reconciliations", reconciliations(Arc::clone(&shared)));
+    tasks.spawn("outages", outages(Arc::clone(&shared)));
+    tasks.spawn("publish", publish(Arc::clone(&shared)));
     let lock = Arc::new(lock);
-    tasks.spawn(decisions(Arc::clone(&shared), Arc::clone(&lock)));
+    tasks.spawn("decisions", decisions(Arc::clone(&shared), Arc::clone(&lock)));
 
     let name = shared.activity.worlds.folder.name.clone();
     let mut result = tokio::select! {
         () = cancel.cancelled() => Ok(()),
         // Stop before anything else: somebody else may be writing.
         () = lock.lost() => Err(SyncError::LockLost { folder: name }),
-        Some(ended) = tasks.join_next() => ended.unwrap_or(Err(SyncError::Task { task: "folder" })),
+        Some(ended) = tasks.next() => ended,
+        // It lives as long as somebody may have something to record, or nothing would be recorded any more.
+        _ = &mut recording => Err(SyncError::Task { task: "record" }),
     };
     cancel.cancel();
-    while let Some(ended) = tasks.join_next().await {
-        result = result.and(ended.unwrap_or(Err(SyncError::Task { task: "folder" })));
+    while let Some(ended) = tasks.next().await {
+        result = result.and(ended);
     }
     drop(shared);
     // What S3 has acknowledged is written before the lock goes.
-    let _ = recording.await;
+    if !recording.is_finished() {
+        result = result.and(recording.await.map_err(|_| SyncError::Task { task: "record" }));
+    }
     drop(lock);
     result
 }
@@ -132,6 +150,12 @@ fn pipeline(
         refused: AtomicU32::new(0),
         cancel,
         watch_directory: watches.then_some(watch_directory),
-        endurance: Some(Endurance { gate, absent, eager: activity.sync.debounce.is_zero() }),
+        endurance: Some(Endurance {
+            gate,
+            absent,
+            // The debouncer's tick is a quarter of its quiet time.
+            told_within: activity.sync.debounce * 5 / 4 + DELAYED,
+            eager: activity.sync.debounce.is_zero(),
+        }),
     })
 }

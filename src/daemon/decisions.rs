@@ -8,6 +8,8 @@ use crate::catalog;
 use crate::catalog::lock::WriterLock;
 use crate::daemon::active::Shared;
 use crate::daemon::reap;
+use crate::daemon::reconciliations::known_identity;
+use crate::daemon::wishes::Cause;
 use crate::model::FolderId;
 use crate::sync::error::SyncError;
 
@@ -37,6 +39,12 @@ pub(super) async fn decisions(shared: Arc<Shared>, lock: Arc<WriterLock>) -> Res
 async fn act_on_decisions(shared: &Shared, id: FolderId) -> Result<(), SyncError> {
     let pipeline = &shared.pipeline;
     count_trouble(shared, id).await?;
+    let live = &shared.activity.live;
+    if live.in_doubt.load(Ordering::Relaxed) && known_identity(shared).await?.is_none() {
+        // A person has accepted the folder that is there now: what was held is judged anew.
+        shared.activity.wishes.wish(Cause::Decision);
+        live.in_doubt.store(false, Ordering::Relaxed);
+    }
     if !catalog::held::has_decisions(&pipeline.catalog, id).await? {
         return Ok(());
     }

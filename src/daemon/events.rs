@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::daemon::live::Live;
-use crate::daemon::reconciliations::Wishes;
+use crate::daemon::wishes::{Cause, Wishes};
 use crate::local::exclude::IGNORE_FILE;
 use crate::local::look::Root;
 use crate::local::watch::Sink;
@@ -56,7 +56,7 @@ impl Sink for Events {
     fn overflowed(&self) {
         self.live.overflows.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(folder = %self.live.name, "events of the folder were lost; it is gone through as a whole");
-        self.wishes.wish("overflow");
+        self.wishes.wish(Cause::Overflow);
     }
 
     fn out_of_watches(&self, directory: &Path) {

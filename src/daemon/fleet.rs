@@ -13,11 +13,11 @@ use crate::catalog::schema;
 use crate::config::Effective;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::daemon::live::Live;
-use crate::daemon::reconciliations::Wishes;
-use crate::daemon::run::Reload;
-use crate::daemon::supervise::{Supervised, supervise};
+use crate::daemon::run::{Reload, RunError};
+use crate::daemon::supervise::{Defect, Supervised, supervise};
+use crate::daemon::wishes::{Cause, Wishes};
 use crate::model::Printable;
-use crate::monitor::Folders;
+use crate::monitor::{self, Shown};
 use crate::queue::Pace;
 use crate::sync::act::chain;
 use crate::sync::feed::Feed;
@@ -34,7 +34,7 @@ pub(super) struct Running {
     pub(super) live: Arc<Live>,
     wishes: Arc<Wishes>,
     cancel: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), Defect>>,
 }
 
 /// All folders with what they share.
@@ -42,13 +42,15 @@ pub(super) struct Fleet {
     effective: Effective,
     connected: Connected,
     pub(super) running: HashMap<String, Running>,
-    folders: Folders,
+    shown: Shown,
 }
 
 impl Fleet {
-    pub(super) async fn connect(effective: Effective, folders: Folders) -> Result<Self, StartError> {
+    pub(super) async fn connect(effective: Effective, shown: Shown) -> Result<Self, StartError> {
         let connected = Connected::open(&effective.settings, effective.settings.sync.queue_capacity).await?;
-        Ok(Self { effective, connected, running: HashMap::new(), folders })
+        let fleet = Self { effective, connected, running: HashMap::new(), shown };
+        fleet.announce();
+        Ok(fleet)
     }
 
     fn settings(&self) -> &Settings {
@@ -97,7 +99,7 @@ impl Fleet {
             quiet: sync.debounce.max(SHORTEST_QUIET),
             max_delay: sync.max_delay,
         }));
-        let live = Arc::new(Live::new(&settings.name, feed));
+        let live = Arc::new(Live::new(&settings, feed));
         let wishes = Arc::new(Wishes::default());
         let worlds = self.connected.worlds(self.settings(), &settings, Arc::clone(&live.report));
         let cancel = cancel.child_token();
@@ -109,8 +111,9 @@ impl Fleet {
     /// The monitor shows the folders that run now, in the order of the configuration.
     fn announce(&self) {
         let order = self.settings().folders.iter().filter_map(|folder| self.running.get(&folder.name));
-        let live = order.map(|running| Arc::clone(&running.live)).collect();
-        *self.folders.lock().unwrap_or_else(PoisonError::into_inner) = live;
+        let folders = order.map(|running| Arc::clone(&running.live)).collect();
+        let agent = self.settings().agent.name.clone();
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = monitor::Daemon { agent, folders };
     }
 
     /// Takes a new configuration over: folders that are new, gone or changed are started and stopped, the others go on. One
@@ -153,7 +156,7 @@ impl Fleet {
         }
         for folder in wanted {
             match self.running.get(&folder.name) {
-                Some(running) => running.wishes.wish("reload"),
+                Some(running) => running.wishes.wish(Cause::Reload),
                 None => self.start(folder, cancel),
             }
         }
@@ -165,9 +168,23 @@ impl Fleet {
         self.running.values().all(|running| running.live.is_ready())
     }
 
-    /// A folder whose task has ended although nobody told it to.
-    pub(super) fn ended(&self) -> Option<String> {
-        self.running.iter().find(|(_, running)| running.task.is_finished()).map(|(name, _)| name.clone())
+    /// Resolves when the task of a folder has ended although nobody told it to, which is a defect of the program.
+    pub(super) async fn defect(&mut self) -> RunError {
+        if self.running.is_empty() {
+            return std::future::pending().await;
+        }
+        let tasks = self.running.iter_mut().map(|(name, running)| {
+            Box::pin(async move {
+                let ended = (&mut running.task).await;
+                // One that panicked itself is the one that watches over the others.
+                let task = ended.map_or("supervise", |ended| ended.map_or_else(|defect| defect.task, |()| "supervise"));
+                (name.clone(), task)
+            })
+        });
+        let ((name, task), ..) = futures_util::future::select_all(tasks).await;
+        // What has ended can't be waited for again.
+        self.running.remove(&name);
+        RunError::Task { task, of: format!("the folder `{}`", Printable(&name)) }
     }
 
     /// For `systemctl status`.
@@ -218,4 +235,24 @@ fn is_same_surroundings(old: &Effective, new: &Effective) -> bool {
         keys.map(|keys| (keys.access_key_id.clone(), keys.secret_access_key.expose_secret().to_owned()))
     };
     shown(old) == shown(new) && password(old) == password(new) && keys(old) == keys(new)
+}
+
+#[cfg(test)]
+impl Fleet {
+    /// A folder whose task is this one.
+    pub(super) fn insert<F>(
+        &mut self,
+        name: &str,
+        cancel: &CancellationToken,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) where
+        F: Future<Output = Result<(), Defect>> + Send + 'static,
+    {
+        let settings = FolderSettings { name: name.to_owned(), ..self.settings().folders[0].clone() };
+        let pace = Pace { capacity: 1, quiet: SHORTEST_QUIET, max_delay: SHORTEST_QUIET };
+        let live = Arc::new(Live::new(&settings, Arc::new(Feed::new(pace))));
+        let cancel = cancel.child_token();
+        let task = tokio::spawn(task(cancel.clone()));
+        self.running.insert(name.to_owned(), Running { settings, live, wishes: Arc::default(), cancel, task });
+    }
 }

@@ -1,10 +1,13 @@
 //! What can be seen of a folder while it runs.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::config::settings::FolderSettings;
 use crate::model::FolderState;
+use crate::monitor::status::FolderStatus;
 use crate::sync::feed::Feed;
 use crate::sync::report::Report;
 
@@ -13,6 +16,8 @@ use crate::sync::report::Report;
 pub struct Live {
     /// As configured.
     pub name: String,
+    /// Where it is, and where it is mirrored to.
+    place: Place,
     /// What has been done since the start.
     pub report: Arc<Report>,
     /// What is to be done.
@@ -23,6 +28,10 @@ pub struct Live {
     pub overflows: AtomicU64,
     /// The kernel refuses more watches.
     pub out_of_watches: AtomicBool,
+    /// The folder is not the one that was synced: no deletion is believed.
+    pub in_doubt: AtomicBool,
+    /// Changes that nobody has told of are being looked for: nothing is known to be in sync until a reconciliation has ended.
+    pub catching_up: AtomicBool,
     /// The exclude rules in the folder were changed: it is to be opened anew.
     pub rules_changed: AtomicBool,
     /// Deletions that wait for a person.
@@ -30,6 +39,13 @@ pub struct Live {
     /// Paths that could not be synced.
     pub failed: AtomicU64,
     now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Place {
+    path: String,
+    bucket: String,
+    prefix: String,
 }
 
 /// How a folder stands.
@@ -53,14 +69,21 @@ pub struct Now {
 
 impl Live {
     /// Of a folder that has just been configured.
-    pub fn new(name: &str, feed: Arc<Feed>) -> Self {
+    pub fn new(folder: &FolderSettings, feed: Arc<Feed>) -> Self {
         Self {
-            name: name.to_owned(),
+            name: folder.name.clone(),
+            place: Place {
+                path: folder.path.display().to_string(),
+                bucket: folder.bucket.clone(),
+                prefix: folder.prefix.clone(),
+            },
             report: Arc::default(),
             feed,
             watches: AtomicU64::new(0),
             overflows: AtomicU64::new(0),
             out_of_watches: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(false),
+            catching_up: AtomicBool::new(true),
             rules_changed: AtomicBool::new(false),
             held: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -124,26 +147,32 @@ impl Live {
         settled || (now.armed && (now.reconciling || now.standby.is_some()))
     }
 
-    /// As JSON, for `/status`.
-    pub fn to_json(&self) -> serde_json::Value {
+    /// As `/status` shows it.
+    pub fn status(&self) -> FolderStatus {
         let (now, summary) = (self.now(), self.report.summary());
         let time = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
-        serde_json::json!({
-            "folder": self.name,
-            "state": now.state.as_str(),
-            "reason": now.reason,
-            "since": time(now.since),
-            "standby": now.standby,
-            "watches": self.watches.load(Ordering::Relaxed),
-            "watch_overflows": self.overflows.load(Ordering::Relaxed),
-            "queue_depth": self.feed.depth(),
-            "oldest_pending_seconds": self.feed.oldest_pending().as_secs_f64(),
-            "held_deletes": self.held.load(Ordering::Relaxed),
-            "failed": self.failed.load(Ordering::Relaxed),
-            "done": summary.done,
-            "bytes_sent": summary.bytes_sent,
-            "drift": summary.drift,
-            "last_reconciled_at": now.last_reconciled_at.map(time),
-        })
+        let counts = |counts: BTreeMap<&'static str, u64>| {
+            counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+        };
+        FolderStatus {
+            folder: self.name.clone(),
+            path: self.place.path.clone(),
+            bucket: self.place.bucket.clone(),
+            prefix: self.place.prefix.clone(),
+            state: now.state.as_str().to_owned(),
+            reason: now.reason,
+            since: time(now.since),
+            standby: now.standby,
+            watches: self.watches.load(Ordering::Relaxed),
+            watch_overflows: self.overflows.load(Ordering::Relaxed),
+            queue_depth: self.feed.depth() as u64,
+            oldest_pending_seconds: self.feed.oldest_pending().as_secs_f64(),
+            held_deletes: self.held.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            done: counts(summary.done),
+            bytes_sent: summary.bytes_sent,
+            drift: counts(summary.drift),
+            last_reconciled_at: now.last_reconciled_at.map(time),
+        }
     }
 }

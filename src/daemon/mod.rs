@@ -15,3 +15,5 @@ pub mod reap;
 pub mod reconciliations;
 pub mod run;
 pub mod supervise;
+mod tasks;
+pub mod wishes;

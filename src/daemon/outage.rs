@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::active::Shared;
+use crate::daemon::wishes::Cause;
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::Pipeline;
 
@@ -29,9 +30,10 @@ pub(super) async fn outages(shared: Arc<Shared>) -> Result<(), SyncError> {
             }
             pause = (pause * 3 / 2).min(PROBE.1);
         }
+        // Before the gate, so that a reconciliation that waits for it knows what it is for.
+        shared.activity.wishes.wish(Cause::Outage);
         shared.gate.reopen(&pipeline.folder.name);
         pipeline.feed.wake_all();
-        shared.activity.wishes.wish("outage");
     }
 }
 

@@ -9,6 +9,7 @@ use crate::catalog;
 use crate::daemon::active::Shared;
 use crate::local::identity;
 use crate::model::{FolderState, Identity};
+use crate::sync::deletes;
 use crate::sync::error::SyncError;
 
 /// How often the state is compared with what the catalog says of it.
@@ -21,7 +22,9 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
     loop {
         let root = shared.activity.worlds.folder.path.clone();
         if let Some(reason) = root_trouble(root, shared.activity.seen).await {
-            live.set(FolderState::Suspended, Some(reason.clone()));
+            if live.set(FolderState::Suspended, Some(reason.clone())) {
+                tracing::error!(folder = %pipeline.folder.name, "the folder `{}` is suspended: {reason}", pipeline.folder.name);
+            }
             write_state(&shared, FolderState::Suspended, Some(reason), &mut written).await;
             // The supervisor opens the folder anew, when it is there again.
             pipeline.cancel.cancel();
@@ -67,8 +70,8 @@ async fn root_trouble(path: PathBuf, seen: Identity) -> Option<String> {
     let shown = path.display().to_string();
     match tokio::task::spawn_blocking(move || identity::read(&path)).await {
         Ok(Ok(now)) if now == seen => None,
-        Ok(Ok(_)) => Some(format!("another folder has taken the place of {shown}")),
-        Ok(Err(error)) => Some(format!("the folder {shown} is gone: {error}")),
+        Ok(Ok(_)) => Some(format!("another folder has taken the place of {shown}; it is looked at afresh")),
+        Ok(Err(error)) => Some(format!("the folder {shown} is gone: mount it, or correct its path: {error}")),
         Err(_) => None,
     }
 }
@@ -79,6 +82,9 @@ fn state_of(shared: &Shared) -> (FolderState, Option<String>) {
         return (FolderState::Degraded, Some(outage.reason));
     }
     let mut reasons = Vec::new();
+    if live.in_doubt.load(Ordering::Relaxed) {
+        reasons.push(deletes::doubt(&shared.pipeline.folder));
+    }
     if live.out_of_watches.load(Ordering::Relaxed) {
         reasons.push("the kernel allows no more watches: raise fs.inotify.max_user_watches".to_owned());
     }
@@ -93,7 +99,8 @@ fn state_of(shared: &Shared) -> (FolderState, Option<String>) {
     if !reasons.is_empty() {
         return (FolderState::Degraded, Some(reasons.join(", ")));
     }
-    if live.now().last_reconciled_at.is_none() || live.feed.depth() > 0 {
+    let catching_up = live.catching_up.load(Ordering::Relaxed) || shared.activity.wishes.is_wished();
+    if catching_up || live.feed.depth() > 0 {
         return (FolderState::Syncing, None);
     }
     (FolderState::InSync, None)

@@ -5,11 +5,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt as _;
-use tokio::sync::Notify;
 
 use crate::catalog;
 use crate::daemon::active::Shared;
 use crate::daemon::decisions::count_trouble;
+use crate::daemon::wishes::Cause;
+use crate::model::Identity;
 use crate::sync::deletes::{self, IdentityCheck, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::reconcile::{Extent, reconcile};
@@ -20,48 +21,39 @@ const SHORT_OF_WATCHES: Duration = Duration::from_secs(60);
 /// How long a pass waits for the queue before it judges its deletions: renames find their sources meanwhile.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Why a reconciliation is wanted.
-#[derive(Debug, Default)]
-pub struct Wishes {
-    /// Something has changed, nobody knows what.
-    pub wanted: Arc<Notify>,
-    /// What for; the last wish counts.
-    pub cause: std::sync::Mutex<Option<&'static str>>,
-}
-
-impl Wishes {
-    /// Wishes for one.
-    pub fn wish(&self, cause: &'static str) {
-        *self.cause.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
-        self.wanted.notify_one();
-    }
-
-    fn take(&self) -> Option<&'static str> {
-        self.cause.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 /// A full reconciliation at the start, at intervals, and whenever one is wanted.
 pub(super) async fn reconciliations(shared: Arc<Shared>) -> Result<(), SyncError> {
     let (pipeline, wishes) = (&shared.pipeline, &shared.activity.wishes);
-    let mut cause = None;
+    // What the last one was for, if it did not come to its end: that is still to be found.
+    let mut unfinished = Some(Cause::Start);
     loop {
         tokio::select! {
+            biased;
             () = pipeline.cancel.cancelled() => return Ok(()),
             () = shared.gate.open() => {}
         }
-        pipeline.report.reconciling_for(cause);
-        if let Err(error) = pass(&shared).await
-            && !pipeline.cancel.is_cancelled()
-        {
-            shared.gate.close(&pipeline.folder.name, &error);
-            cause = Some("outage");
+        let cause = unfinished.take().max(wishes.take()).unwrap_or(Cause::Timer);
+        // Where nothing is watched, no event was missed.
+        let blame = if shared.activity.polls.is_some() { None } else { cause.blame() };
+        pipeline.report.reconciling_for(blame);
+        let live = &shared.activity.live;
+        // An hourly one is no news to anybody who looks at the state.
+        live.catching_up.store(cause != Cause::Timer, Ordering::Relaxed);
+        let ended = pass(&shared).await.unwrap_or_else(|error| {
+            if !pipeline.cancel.is_cancelled() {
+                shared.gate.close(&pipeline.folder.name, &error);
+            }
+            false
+        });
+        if !ended {
+            unfinished = Some(cause);
             continue;
         }
+        live.catching_up.store(false, Ordering::Relaxed);
         tokio::select! {
             () = pipeline.cancel.cancelled() => return Ok(()),
-            () = tokio::time::sleep(interval(&shared)) => cause = Some("missed_event"),
-            () = wishes.wanted.notified() => cause = wishes.take().or(Some("missed_event")),
+            () = tokio::time::sleep(interval(&shared)) => {}
+            () = wishes.wished() => {}
         }
     }
 }
@@ -76,7 +68,8 @@ fn interval(shared: &Shared) -> Duration {
     interval.mul_f64(rand::rng().random_range(0.75..=1.25))
 }
 
-async fn pass(shared: &Shared) -> Result<(), SyncError> {
+/// One reconciliation; answers whether it came to its end.
+async fn pass(shared: &Shared) -> Result<bool, SyncError> {
     let (pipeline, live, id) = (&shared.pipeline, &shared.activity.live, shared.record.id);
     let catalog = &pipeline.catalog;
     live.begin_reconciliation();
@@ -88,25 +81,28 @@ async fn pass(shared: &Shared) -> Result<(), SyncError> {
     let found = reconcile(pipeline, &Extent::Folder, number).await;
     pipeline.feed.end_reconciliation();
     let found = found?;
-    live.watches.store(found.directories, Ordering::Relaxed);
+    // Those that have gone are still counted by the one, those that the kernel has refused by the other.
+    let watches = if shared.activity.polls.is_some() { 0 } else { shared.activity.watch.count() };
+    live.watches.store(found.directories.min(watches), Ordering::Relaxed);
     if !found.ended {
-        return Ok(());
+        return Ok(false);
     }
     tokio::select! {
         _ = tokio::time::timeout(QUIET, pipeline.feed.quiet()) => {}
-        () = shared.gate.closed() => return Ok(()),
-        () = pipeline.cancel.cancelled() => return Ok(()),
+        () = shared.gate.closed() => return Ok(false),
+        () = pipeline.cancel.cancelled() => return Ok(false),
     }
-    let known = *shared.reaper.identity.lock().unwrap_or_else(PoisonError::into_inner);
+    // Read now: a person may have accepted another folder since the last one.
+    let known = known_identity(shared).await?;
     let check = IdentityCheck { known, seen: shared.activity.seen };
     let verdict = {
         // Events' deletions are judged before or after, never meanwhile.
         let _judging = shared.reaper.judging.lock().await;
         deletes::settle(pipeline, id, number, &found, &check, synced).await?
     };
-    let worlds = &shared.activity.worlds;
-    let record = catalog::folder::find(catalog, &worlds.endpoint, worlds.bucket.name(), &worlds.folder.prefix).await?;
-    *shared.reaper.identity.lock().unwrap_or_else(PoisonError::into_inner) = record.and_then(|record| record.identity);
+    let known = known_identity(shared).await?;
+    *shared.reaper.identity.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    live.in_doubt.store(known.is_some_and(|known| known != shared.activity.seen), Ordering::Relaxed);
     if let Verdict::Postponed { reason } = &verdict {
         tracing::warn!(folder = %pipeline.folder.name, "deletions are postponed: {reason}");
         catalog::spool::drop_spool(catalog, id, number).await?;
@@ -123,5 +119,13 @@ async fn pass(shared: &Shared) -> Result<(), SyncError> {
         failed,
         "reconciled {}: {} files, {} deletions found", pipeline.folder.name, found.files, found.deletes
     );
-    Ok(())
+    Ok(true)
+}
+
+/// Which folder was synced, as the catalog has it.
+pub(super) async fn known_identity(shared: &Shared) -> Result<Option<Identity>, SyncError> {
+    let worlds = &shared.activity.worlds;
+    let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
+    let record = catalog::folder::find(&worlds.catalog, &worlds.endpoint, bucket, prefix).await?;
+    Ok(record.and_then(|record| record.identity))
 }

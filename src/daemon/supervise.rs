@@ -12,7 +12,7 @@ use crate::config::settings::SyncSettings;
 use crate::daemon::active::{self, Activity};
 use crate::daemon::events::Events;
 use crate::daemon::live::Live;
-use crate::daemon::reconciliations::Wishes;
+use crate::daemon::wishes::Wishes;
 use crate::local::look::{Root, RootError};
 use crate::local::walk::{Visitor, walk};
 use crate::local::watch::Watch;
@@ -39,8 +39,18 @@ pub struct Supervised {
     pub wishes: Arc<Wishes>,
 }
 
+/// One of the folder's tasks has panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defect {
+    /// Its name.
+    pub task: &'static str,
+}
+
 /// Lives until `cancel`. Trouble of the folder, the bucket or the catalog is a state, never an end.
-pub async fn supervise(folder: Supervised, cancel: CancellationToken) {
+///
+/// # Errors
+/// If one of its tasks has panicked.
+pub async fn supervise(folder: Supervised, cancel: CancellationToken) -> Result<(), Defect> {
     let name = folder.worlds.folder.name.clone();
     while !cancel.is_cancelled() {
         match life(&folder, &cancel).await {
@@ -52,8 +62,8 @@ pub async fn supervise(folder: Supervised, cancel: CancellationToken) {
                     | SyncError::Catalog(_)
                     | SyncError::Remote { .. }
                     | SyncError::Locked { .. }
-                    | SyncError::LockLost { .. }
-                    | SyncError::Task { .. } => (FolderState::Degraded, chain(&error)),
+                    | SyncError::LockLost { .. } => (FolderState::Degraded, chain(&error)),
+                    SyncError::Task { task } => return Err(Defect { task }),
                 };
                 if folder.live.set(state, Some(reason.clone())) {
                     tracing::error!(folder = %name, "the folder `{name}` is {}: failed to {reason}", state.as_str());
@@ -66,6 +76,7 @@ pub async fn supervise(folder: Supervised, cancel: CancellationToken) {
             () = cancel.cancelled() => {}
         }
     }
+    Ok(())
 }
 
 /// Lets the catalog know, if it can be reached.
@@ -130,9 +141,9 @@ async fn arm(folder: &Supervised, root: &Arc<Root>) -> Result<Arc<Watch>, SyncEr
     if root.is_remote() {
         tracing::warn!(
             folder = %folder.worlds.folder.name,
-            "the folder {} is on a file system that tells of no changes by others; it is gone through each {} s instead",
+            "the folder {} is on a file system that tells of no changes by others; it is gone through each {} instead",
             path.display(),
-            POLL.as_secs()
+            humantime::format_duration(POLL.min(folder.sync.reconcile_every))
         );
         return Ok(watch);
     }

@@ -87,6 +87,15 @@ pub fn read(file: &File, meta: FileMeta, wanted: Wanted, read: &dyn Fn(u64) -> b
     Ok(Content { meta, digest, body, began })
 }
 
+/// Makes sure that the file held what was just read from it at one instant, where its stamps are too young to tell: what is read
+/// twice alike was there in between.
+pub fn confirm(file: &File, content: &Content, read: &dyn Fn(u64) -> bool) -> Result<(), ReadError> {
+    let fingerprint = &content.meta.fingerprint;
+    let same = hash_range(file, 0, fingerprint.size, read)? == content.digest
+        && is_unchanged(file, fingerprint).map_err(ReadError::Io)?;
+    if same { Ok(()) } else { Err(ReadError::Changed) }
+}
+
 /// Whether the open file still has this fingerprint.
 pub fn is_unchanged(file: &File, seen: &Fingerprint) -> io::Result<bool> {
     Ok(stat::of_open(file)?.meta.fingerprint == *seen)
@@ -194,6 +203,18 @@ mod tests {
                 assert!(matches!(read(file.as_file(), meta, wanted, &|_| true), Err(ReadError::Changed)));
             }
         }
+    }
+
+    #[test]
+    fn content_that_is_not_read_alike_twice_is_refused_whatever_the_stamps_say() {
+        use std::os::unix::fs::FileExt as _;
+        let (file, meta) = open(b"abcdef");
+        let mut content = read(file.as_file(), meta, Wanted::Bytes, &|_| true).unwrap();
+        confirm(file.as_file(), &content, &|_| true).unwrap();
+        file.as_file().write_all_at(b"x", 3).unwrap();
+        // As if the write had fallen into the tick of the first look.
+        content.meta = stat::of_open(file.as_file()).unwrap().meta;
+        assert!(matches!(confirm(file.as_file(), &content, &|_| true), Err(ReadError::Changed)));
     }
 
     #[test]

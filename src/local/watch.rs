@@ -112,10 +112,16 @@ impl Watch {
             // Its watch may have gone with what was there before, which is as well.
             let _ = watcher.unwatch(path);
         }
-        match watcher.watch(path, RecursiveMode::NonRecursive) {
-            Ok(()) => {}
-            Err(error) => self.refused(path, &error),
+        if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
+            self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+            drop(watcher);
+            self.refused(path, &error);
         }
+    }
+
+    /// Directories that were given a watch. Those that have gone since are among them.
+    pub fn count(&self) -> u64 {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
     fn refused(&self, path: &Path, error: &Error) {

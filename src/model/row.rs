@@ -83,7 +83,7 @@ pub enum FolderState {
     InSync,
     /// It works, but something fails or is held.
     Degraded,
-    /// Nothing is done: the folder is not there, or is not the one that was synced.
+    /// Nothing is done: the folder is not there.
     Suspended,
 }
 

@@ -193,6 +193,17 @@ fn content_read_right_after_a_write_may_be_torn() {
 }
 
 #[test]
+fn a_change_is_missed_only_when_its_event_has_had_the_time_to_come() {
+    let nominated = Stamp(10_000_000_000);
+    let at = |ctime| {
+        let seen = Fingerprint { size: 1, mtime: Stamp(0), ctime: Stamp(ctime), inode: 1 };
+        may_be_told(&seen, nominated, Duration::from_secs(1))
+    };
+    assert!(at(9_000_000_001) && at(10_000_000_001), "it may even be younger than the nomination");
+    assert!(!at(9_000_000_000));
+}
+
+#[test]
 fn whole_second_stamps_are_coarse() {
     let at = |mtime, ctime| grain(&Fingerprint { size: 1, mtime: Stamp(mtime), ctime: Stamp(ctime), inode: 1 }, false);
     assert_eq!(at(1_000_000_000, 2_000_000_000), COARSE_GRAIN);

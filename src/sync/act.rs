@@ -33,8 +33,8 @@ pub struct Work<'a> {
     pub row: Option<&'a Row>,
     /// Synced rows of the same inode, where the path has none.
     pub candidates: &'a [Row],
-    /// Whether a reconciliation has nominated it, so that no event has.
-    pub by_reconciliation: bool,
+    /// Whether a reconciliation has found it and no event has told of it.
+    pub missed: bool,
 }
 
 /// A file that was read, ready to be stored.
@@ -70,7 +70,7 @@ impl Work<'_> {
         }
         if cause == Cause::Drift {
             self.pipeline.report.drift("object");
-        } else if self.by_reconciliation {
+        } else if self.missed {
             self.pipeline.report.missed();
         }
         let (stored, kind, detail) = match self.copy(&source, renamed_from).await? {

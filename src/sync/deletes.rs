@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::catalog;
+use crate::config::settings::FolderSettings;
 use crate::local::identity;
 use crate::logging::success;
 use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath};
@@ -45,6 +46,16 @@ pub enum Verdict {
         /// In words.
         reason: String,
     },
+}
+
+/// What is to be done where the folder is not the one that was synced.
+pub fn doubt(folder: &FolderSettings) -> String {
+    format!(
+        "the folder is not the one that was synced (another file system or directory is at {}): mount it, or, if this is the \
+         right one, run `agent-portail deletes approve --identity --folder {}`",
+        folder.path.display(),
+        folder.name
+    )
 }
 
 /// Judges the deletions that a full pass has spooled, and acts accordingly.

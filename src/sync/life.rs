@@ -60,7 +60,7 @@ async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: 
     let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(&job.path));
     let local = blocking("look", move || root.look(&path)).await?;
     let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
-    let work = Work { pipeline, path: &job.path, row, candidates, by_reconciliation: job.hint.by_reconciliation };
+    let work = Work { pipeline, path: &job.path, row, candidates, missed: pipeline.is_missed(job, &local) };
     match (&decision, local) {
         (_, Local::Unknown(why)) => return Err(PathError::Unseen(why).into()),
         (Decision::Upload(_) | Decision::Adopt | Decision::Compare(_), Local::Present(meta)) => {
@@ -162,6 +162,8 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
         false => None,
     };
     let (root, path, seen) = (Arc::clone(&pipeline.root), Arc::clone(work.path), meta.fingerprint);
+    let grain = plan::grain(&seen, root.is_remote());
+    let eager = pipeline.endurance.as_ref().is_some_and(|endurance| endurance.eager);
     let cancel = pipeline.cancel.clone();
     let read = blocking("read", move || {
         let (file, meta) = root.open_file(&path).map_err(|local| match local {
@@ -172,7 +174,11 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
         if meta.fingerprint.size != seen.size {
             return Err(PathError::Read(ReadError::Changed));
         }
-        let content = hash::read(&file, meta, wanted, &|_| keep || !cancel.is_cancelled()).map_err(PathError::Read)?;
+        let go_on = |_| keep || !cancel.is_cancelled();
+        let content = hash::read(&file, meta, wanted, &go_on).map_err(PathError::Read)?;
+        if eager && plan::may_be_torn(&content.meta.fingerprint, content.began, grain) {
+            hash::confirm(&file, &content, &go_on).map_err(PathError::Read)?;
+        }
         Ok((Arc::new(file), content))
     })
     .await?;

@@ -122,6 +122,9 @@ fn judge(worlds: &Worlds, end: &PassEnd) -> (FolderState, Option<String>) {
     if failed > 0 {
         reasons.push(format!("{failed} paths failed"));
     }
+    if let Some(Verdict::Held { doubtful_folder: true, .. }) = &end.verdict {
+        reasons.push(deletes::doubt(&worlds.folder));
+    }
     if end.held > 0 {
         reasons.push(format!("{} deletions are held", end.held));
     }

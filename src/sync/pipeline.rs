@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::{self, Catalog, CatalogError};
 use crate::config::settings::FolderSettings;
 use crate::local::look::Root;
-use crate::model::{FolderId, ObjectKey, RelPath, Row};
+use crate::model::{FolderId, Local, ObjectKey, RelPath, Row, Stamp};
+use crate::plan;
 use crate::queue::{Job, Settled};
 use crate::remote::{Bucket, Budget, RemoteError, Trouble};
 use crate::sync::error::{Failure, PathError, SyncError};
@@ -117,6 +118,8 @@ pub struct Endurance {
     pub gate: Arc<Gate>,
     /// Paths found absent, to be judged together.
     pub absent: mpsc::Sender<RelPath>,
+    /// The event of a change comes within this.
+    pub told_within: Duration,
     /// A file whose stamps are too young to be believed is uploaded at once and looked at again, instead of waiting.
     pub eager: bool,
 }
@@ -153,6 +156,18 @@ impl Pipeline {
             }
             Some(_) | None => Ok(Vec::new()),
         }
+    }
+
+    /// Whether no event has told of what a reconciliation has found here.
+    pub fn is_missed(&self, job: &Job, seen: &Local) -> bool {
+        let may_be_told = match (seen, &self.endurance) {
+            (Local::Present(meta), Some(endurance)) => {
+                let nominated = Stamp::from_system(SystemTime::now()).minus(job.since.elapsed());
+                plan::may_be_told(&meta.fingerprint, nominated, endurance.told_within)
+            }
+            (Local::Present(_) | Local::Absent | Local::Skipped(_) | Local::Unknown(_), _) => false,
+        };
+        job.hint.by_reconciliation && !may_be_told
     }
 
     /// Hands on a path that was found absent: deletions are judged together.

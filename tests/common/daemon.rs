@@ -153,10 +153,20 @@ impl<'a> Daemon<'a> {
         until(&format!("{words:?} in the log"), async || self.log().contains(words)).await;
     }
 
+    /// Waits until so many reconciliations have come to their end since the start.
+    pub async fn until_reconciled(&self, times: usize) {
+        until(&format!("{times} reconciliations"), async || self.log_lines("reconciled files:").len() >= times).await;
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Where its monitor listens.
+    pub fn monitor(&self) -> SocketAddr {
+        self.monitor
     }
 
     /// Its process.

@@ -10,5 +10,6 @@
 
 pub mod agent;
 pub mod daemon;
+pub mod namespace;
 pub mod pg;
 pub mod s3;

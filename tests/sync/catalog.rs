@@ -388,7 +388,7 @@ async fn a_decision_covers_a_path_and_what_lies_below_it() {
     assert_eq!(world.decide(Some("b%"), Decision::Reject).await, 2);
     assert_eq!(decided().await, ["a", "a/b", "a/b/c", "a/é", "b%", "b%/c"]);
     assert_eq!(world.decide(Some("c"), Decision::Approve).await, 0);
-    assert_eq!(held::forget_undecided(&world.catalog, world.folder).await.unwrap(), 8);
+    assert_eq!(held::accept_identity(&world.catalog, world.folder).await.unwrap(), 8);
     assert_eq!(world.decide(None, Decision::Reject).await, 6);
     let held = held::held(&world.catalog, world.folder, Some("a/b"), 2).await.unwrap();
     assert_eq!(held.iter().map(|held| held.path.as_str()).collect::<Vec<_>>(), ["a/b/c", "a/é"]);
@@ -449,7 +449,7 @@ async fn a_folder_keeps_its_rows_and_identity_when_another_agent_takes_it() {
     folder::take_identity(&world.catalog, world.folder, &identity).await.unwrap();
     let taken = folder::claim(&world.catalog, &claim("another", "p/")).await.unwrap();
     assert_eq!((taken.id, taken.identity), (world.folder, Some(identity)));
-    folder::forget_identity(&world.catalog, world.folder).await.unwrap();
+    held::accept_identity(&world.catalog, world.folder).await.unwrap();
     let found = folder::find(&world.catalog, "aws", "bucket", "p/").await.unwrap().unwrap();
     assert_eq!((found.id, found.identity), (world.folder, None));
     assert_eq!(world.db.column("SELECT agent FROM portail.folder").await, ["another"]);

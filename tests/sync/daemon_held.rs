@@ -45,3 +45,29 @@ async fn rejected_deletions_leave_object_and_row() {
     assert_eq!((agent.s3.keys(&agent.bucket).await.len(), daemon.done("deleted").await), (8, 0));
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn another_folder_is_accepted_as_soon_as_a_person_says_so() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    std::fs::rename(&agent.root, agent.home.path().join("aside")).unwrap();
+    std::fs::create_dir(&agent.root).unwrap();
+    agent.write("dir/0", "0");
+    agent.write("dir/1", "1");
+    let says = |words: &'static str| {
+        move |folder: &serde_json::Value| folder["reason"].as_str().is_some_and(|reason| reason.contains(words))
+    };
+    daemon.until_folder("it is in doubt", says("not the one that was synced")).await;
+    daemon.until_folder("the other deletions are held", |folder| folder["held_deletes"] == 6).await;
+    agent.run(&["deletes", "approve", "--identity", "--folder", "files"]).await.expect_code(0);
+    // Judged anew, they are still too many, but of the right folder now.
+    daemon.until_folder("it is not in doubt", |folder| folder["reason"] == "6 deletions are held").await;
+    assert!(daemon.log().contains("exceed max_delete"), "{}", daemon.log());
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    daemon.until_same_content().await;
+    daemon.until_state("in_sync").await;
+    // Events' deletions are judged again, as too many within the hour.
+    agent.remove("dir/0");
+    daemon.until_folder("it is held", |folder| folder["held_deletes"] == 1).await;
+    daemon.stop().await;
+}

@@ -5,10 +5,10 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::process::Command;
 
 use crate::common::agent::{copy_tree, noise, until};
 use crate::common::daemon::Daemon;
+use crate::common::namespace::within;
 use crate::common::s3::Reply;
 use crate::daemon_files::by_events;
 
@@ -123,24 +123,25 @@ async fn systemd_hears_of_the_start_the_state_the_watchdog_and_the_end() {
 #[tokio::test]
 async fn too_few_watches_degrade_the_folder_and_name_the_sysctl() {
     let allowed = std::process::Command::new("unshare").args(["-Ur", "true"]).status();
-    if !allowed.is_ok_and(|status| status.success()) {
-        return;
-    }
-    let agent = by_events().await;
+    assert!(allowed.is_ok_and(|status| status.success()), "this test needs user namespaces: allow them");
+    let mut agent = by_events().await;
+    agent.sync = "reconcile_every = \"1s\"".to_owned();
     for i in 0..30 {
         agent.write(format!("{i:02}/file"), "x");
     }
-    let plain = agent.command(&["run"]);
-    let mut command = Command::new("unshare");
     let script = "echo 10 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
-    command.args(["-Ur", "sh", "-c", script, "sh"]).arg(plain.as_std().get_program()).args(plain.as_std().get_args());
-    command.env_clear().envs(plain.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let command = within(&["unshare", "-Ur", "sh", "-c", script, "sh"], &agent.command(&["run"]));
     let mut daemon = Daemon::spawn(&agent, command);
     daemon.until_ready().await;
     let folder = daemon.until_state("degraded").await;
     assert!(folder["reason"].as_str().unwrap().contains("fs.inotify.max_user_watches"), "{folder}");
     assert_eq!(daemon.log_lines("raise fs.inotify.max_user_watches").len(), 1, "{}", daemon.log());
     until("what was there is synced all the same", async || agent.s3.keys(&agent.bucket).await.len() == 30).await;
+    daemon.until_folder("what is watched is counted", |folder| folder["watches"] == 10).await;
+    for i in 0..30 {
+        agent.write(format!("{i:02}/file"), "changed");
+    }
+    // Where nobody watches, a reconciliation sees it.
+    daemon.until_in_sync().await;
     daemon.stop().await;
 }
