@@ -177,7 +177,7 @@ fn tls(section: &mut Section<'_>) -> Tls {
 }
 
 fn sync(mut section: Section<'_>) -> SyncSettings {
-    let debounce = section.duration("debounce", "200ms", DURATION, longer_than_nothing);
+    let debounce = section.duration("debounce", "200ms", "a duration such as 200ms; 0ms = none", |_| true);
     let max_delay = section.duration("max_delay", "30s", DURATION, longer_than_nothing);
     // A value that was refused is reported once, not again for what it stands against.
     if !max_delay.is_zero() && max_delay < debounce {
