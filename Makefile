@@ -16,7 +16,7 @@ s3_tests := $(patsubst tests/%.rs,%,$(wildcard tests/remote.rs)) $(patsubst test
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: setup ## Shows everything on this machine; DIR=folder for one of yours, ARGS=--once to leave afterwards
@@ -40,6 +40,14 @@ test-garage: setup ## Runs the tests of S3 against Garage, which it builds if mi
 
 .PHONY: test-all
 test-all: test test-garage ## Runs all tests, also those too slow for each change
+
+.PHONY: bench-hot-paths
+bench-hot-paths: setup ## Measures merge, decide, queue, walk, keys and MD5 by the clock
+	$(CARGO) bench --profile hot-paths --bench hot_paths $(if $(ARGS),-- $(ARGS))
+
+.PHONY: bench-callgrind
+bench-callgrind: setup ## Counts their instructions, which no other load changes
+	scripts/callgrind.sh
 
 .PHONY: build
 build: ## Builds the program for use, into target/release
