@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh          everything: also PostgreSQL, for the tests and the demo, and cargo's clippy and rustfmt
 #   scripts/setup.sh build    what a build needs
+#   scripts/setup.sh bench    what `make bench` needs besides: Python's venv, and inotifywait
 set -euo pipefail
 
 # Each missing thing as Debian names its package. What others call it is said by `advise`.
@@ -17,6 +18,9 @@ find_missing() {
     pkg-config --exists libsystemd 2>/dev/null || packages+=(libsystemd-dev)
   fi
   [ "$1" = build ] || has_postgresql || packages+=(postgresql)
+  [ "$1" = bench ] || return 0
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+  command -v inotifywait >/dev/null || packages+=(inotify-tools)
 }
 
 has_postgresql() {
@@ -55,6 +59,7 @@ advise() {
   echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server"
   echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql"
   echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server"
+  [[ " ${packages[*]} " != *" inotify-tools "* ]] || echo "and for the bench, which runs on Linux: Python 3.11 or later, inotify-tools"
   echo "  macOS          xcode-select --install; brew install postgresql"
 }
 
