@@ -16,7 +16,7 @@ s3_tests := $(patsubst tests/%.rs,%,$(wildcard tests/remote.rs)) $(patsubst test
 
 .PHONY: help
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
 demo: ## Shows everything on this machine; DIR=folder for one of yours, ARGS=--once to leave afterwards
@@ -41,6 +41,43 @@ test-garage: setup ## Runs the tests of S3 against Garage, which it builds if mi
 
 .PHONY: test-all
 test-all: test test-garage ## Runs all tests, also those too slow for each change
+
+.PHONY: garage
+garage: ## Builds Garage, an S3 server, if it is missing (tens of minutes)
+	tests/garage.sh install
+
+# The peers, in a Python environment of their own.
+peers := $(target)/bench/venv/installed
+bench := $(target)/bench/venv/bin/python -B benches/peers --target '$(target)'
+
+.PHONY: bench-setup
+bench-setup:
+	@scripts/setup.sh bench
+
+$(peers): benches/peers/requirements.txt | bench-setup
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: bench
+bench: garage build bench-check ## Measures against s5cmd, rclone and others, and writes docs/BENCHMARKS.md (an hour)
+	$(bench) $(if $(ARGS),$(ARGS),--write docs/BENCHMARKS.md)
+
+.PHONY: bench-quick
+bench-quick: garage build bench-check ## The same in minutes: smaller works, one round, printed only
+	$(bench) --quick $(ARGS)
+
+.PHONY: bench-check
+bench-check: $(peers)
+	cd benches/peers && '$(abspath $(target))'/bench/venv/bin/python -B -m unittest --quiet
+
+.PHONY: bench-hot-paths
+bench-hot-paths: setup ## Measures merge, decide, queue, walk, keys and MD5 by the clock
+	$(CARGO) bench --profile hot-paths --bench hot_paths $(if $(ARGS),-- $(ARGS))
+
+.PHONY: bench-callgrind
+bench-callgrind: setup ## Counts their instructions, which no other load changes
+	scripts/callgrind.sh
 
 .PHONY: build
 build: ## Builds the program for use, into target/release

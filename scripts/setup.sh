@@ -4,6 +4,7 @@
 #   scripts/setup.sh          everything: also what the tests need, and cargo's clippy and rustfmt
 #   scripts/setup.sh demo     what a build and the demo need: also PostgreSQL
 #   scripts/setup.sh build    what a build needs
+#   scripts/setup.sh bench    what `make bench` needs besides: Python's venv, and inotifywait
 set -euo pipefail
 
 # Each missing thing as Debian names its package. What others call it is said by `advise`.
@@ -22,6 +23,9 @@ find_missing() {
     # A file system that tells of no changes by others.
     command -v bindfs >/dev/null || packages+=(bindfs)
   fi
+  [ "$1" = bench ] || return 0
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+  command -v inotifywait >/dev/null || packages+=(inotify-tools)
 }
 
 has_postgresql() {
@@ -60,6 +64,7 @@ advise() {
   echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server bindfs"
   echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql bindfs"
   echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server bindfs"
+  [[ " ${packages[*]} " != *" inotify-tools "* ]] || echo "and for the bench, which runs on Linux: Python 3.11 or later, inotify-tools"
   echo "  macOS          xcode-select --install; brew install postgresql"
 }
 

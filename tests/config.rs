@@ -286,6 +286,7 @@ fn each_refusal_names_its_key_and_what_was_expected() {
         ("[sync]\npart_size = \"4MiB\"", "sync.part_size", "5MiB to 5GiB"),
         ("[sync]\npart_size = \"6GiB\"", "sync.part_size", "5MiB to 5GiB"),
         ("[sync]\nbandwidth_limit = \"fast\"", "sync.bandwidth_limit", "10MiB"),
+        ("[sync]\ndebounce = \"soon\"", "sync.debounce", "200ms"),
         ("[sync]\nmax_delay = \"100ms\"", "sync.max_delay", "sync.debounce"),
         ("[sync]\nreconcile_every = \"10ms\"", "sync.reconcile_every", "at least 1s"),
         ("[log]\nmethod = \"syslog\"", "log.method", "journald, stdout, logfile"),
@@ -305,6 +306,14 @@ fn each_refusal_names_its_key_and_what_was_expected() {
         let problem = world.problem();
         assert!(problem.contains(key) && problem.contains(expected), "{text:?}: {problem}");
         assert!(problem.contains("config.toml"), "{problem}");
+    }
+}
+
+#[test]
+fn an_event_may_be_acted_on_without_delay() {
+    for none in ["0ms", "0s", "0"] {
+        let settings = World::new().file(&format!("[sync]\ndebounce = \"{none}\"\n")).load().settings;
+        assert_eq!(settings.sync.debounce, Duration::ZERO);
     }
 }
 

@@ -79,6 +79,8 @@ print_env() {
   echo "export TEST_S3_REGION=garage"
   echo "export TEST_S3_ACCESS_KEY_ID=$key_id"
   echo "export TEST_S3_SECRET_ACCESS_KEY=$secret"
+  # Counters of requests by operation, open to everybody on this machine.
+  echo "export TEST_S3_METRICS=http://127.0.0.1:$((port + 3))/metrics"
 }
 
 stop() {

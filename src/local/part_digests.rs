@@ -1,7 +1,7 @@
 //! The MD5 of a content and of each of its parts, in one pass over the bytes.
 //!
 //! An MD5 is a chain: each step waits for the one before, and a processor that could do several things at once does one. Two
-//! digests of the same bytes side by side keep it busy, so that the second one costs next to nothing (`cargo bench --bench md5`
+//! digests of the same bytes side by side keep it busy, so that the second one costs next to nothing (`make bench-hot-paths`
 //! shows it). A multipart upload needs both: one for each part, so that S3 refuses bytes that were damaged on the way, and one
 //! of the whole for the catalog.
 
