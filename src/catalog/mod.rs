@@ -37,11 +37,13 @@ const STATEMENT: Duration = Duration::from_secs(20);
 /// And this is when we give up on a server that does not answer at all: the server's own limit does not help on a dead link.
 const ANSWER: Duration = Duration::from_secs(25);
 
-/// What every session is set to. Generic plans: with statistics that are older than a folder, a plan for the values at hand
-/// goes through its rows again and again. Keepalives on the server's side: a holder of the writer's lock whose machine has
-/// lost its power must not keep it for hours.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET tcp_keepalives_idle = 10; \
-    SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
+/// What every session is set to. Plans must not hang on statistics, which are older than a folder that is being filled: generic
+/// plans, since one for the values at hand goes through its rows again and again; and no sequential scans, since a plan that was
+/// made for an empty table is kept until somebody analyses it. Every statement here has an index to go by. No JIT, which
+/// compiles for longer than any of them takes. Keepalives on the server's side: a holder of the writer's lock whose machine
+/// has lost its power must not keep it for hours.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off; \
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
 
 /// What keeps a connection outside the pool going.
 type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use crate::local::hash::{self, Content, ReadError, Wanted};
+use crate::memory::BudgetGuard;
 use crate::model::{self, ETag, FileMeta, Local, Remote, Retry, Row, Stamp};
 use crate::plan::{self, Conclusion, Decision};
 use crate::queue::{Job, Settled, backoff};
-use crate::remote::BudgetGuard;
 use crate::sync::act::{self, Work};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::pipeline::{MAX_ATTEMPTS, Pipeline, blocking};
@@ -153,7 +153,6 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
     let pipeline = work.pipeline;
     let (size, part_size) = (meta.fingerprint.size, pipeline.bounds.part_size);
     let keep = size <= IN_MEMORY.min(part_size);
-    let wanted = if keep { Wanted::Bytes } else { Wanted::Parts(model::part_size(size, part_size)) };
     let guard = match keep {
         true => tokio::select! {
             guard = pipeline.bounds.budget.take(size) => Some(guard),
@@ -164,7 +163,7 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
     let (root, path, seen) = (Arc::clone(&pipeline.root), Arc::clone(work.path), meta.fingerprint);
     let grain = plan::grain(&seen, root.is_remote());
     let eager = pipeline.endurance.as_ref().is_some_and(|endurance| endurance.eager);
-    let cancel = pipeline.cancel.clone();
+    let (cancel, budget) = (pipeline.cancel.clone(), Arc::clone(&pipeline.bounds.budget));
     let read = blocking("read", move || {
         let (file, meta) = root.open_file(&path).map_err(|local| match local {
             Local::Unknown(why) => PathError::Unseen(why),
@@ -174,6 +173,7 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
         if meta.fingerprint.size != seen.size {
             return Err(PathError::Read(ReadError::Changed));
         }
+        let wanted = if keep { Wanted::Bytes(&budget) } else { Wanted::Parts(model::part_size(size, part_size)) };
         let go_on = |_| keep || !cancel.is_cancelled();
         let content = hash::read(&file, meta, wanted, &go_on).map_err(PathError::Read)?;
         if eager && plan::may_be_torn(&content.meta.fingerprint, content.began, grain) {
