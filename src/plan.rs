@@ -183,7 +183,7 @@ pub fn conclude(decision: &Decision, size: u64, digest: Digest, row: Option<&Row
 
 /// Whether the ETag is this MD5, as it is for an object put in one part and not encrypted with KMS.
 pub fn is_md5(etag: &ETag, digest: Digest) -> bool {
-    etag.as_str().eq_ignore_ascii_case(&digest.to_hex())
+    Digest::from_hex(etag.as_str()) == Some(digest)
 }
 
 /// The `N` of an ETag `HEX-N`, which a multipart upload in N parts has.
