@@ -54,7 +54,7 @@ pub enum Settled {
     Done,
     /// It failed, and is tried again after the pause.
     Failed {
-        /// See [`backoff`].
+        /// See [`super::backoff`].
         pause: Duration,
     },
     /// It is looked at again after the pause, which is no failure.
