@@ -11,4 +11,5 @@
 pub mod agent;
 pub mod daemon;
 pub mod pg;
+mod proxy;
 pub mod s3;
