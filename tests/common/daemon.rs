@@ -122,9 +122,18 @@ impl<'a> Daemon<'a> {
         self.until_same(false).await;
     }
 
+    /// As [`Self::until_same_content`], where these objects may be there without a file.
+    pub async fn until_same_but_for(&self, may_stay: &dyn Fn(&str) -> bool) {
+        self.until_none(async || self.agent.difference_but_for(false, &|_| false, may_stay).await).await;
+    }
+
     async fn until_same(&self, with_metadata: bool) {
+        self.until_none(async || self.agent.difference(with_metadata).await).await;
+    }
+
+    async fn until_none(&self, mut difference: impl AsyncFnMut() -> Option<String>) {
         let began = Instant::now();
-        while let Some(difference) = self.agent.difference(with_metadata).await {
+        while let Some(difference) = difference().await {
             assert!(began.elapsed() < PATIENCE, "not in sync: {difference}\n{}\n{}", self.status().await, self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
