@@ -310,6 +310,23 @@ impl Queue {
         }
     }
 
+    /// Nobody works on anything any more: what was taken and not settled is ready again.
+    pub fn take_back(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for (path, entry) in &mut self.entries {
+            let State::Running { dirty } = &mut entry.state else { continue };
+            let dirty = dirty.take().map(|(_, scope, _)| scope).unwrap_or(Scope::Path);
+            self.trees += usize::from(dirty == Scope::Tree && entry.scope == Scope::Path);
+            entry.scope = widest(entry.scope, dirty);
+            // Whatever was begun may have changed the object.
+            entry.hint = Hint { remote: Remote::NotKnown, ..entry.hint.clone() };
+            entry.state = State::Ready;
+            ready.push_back(Arc::clone(path));
+        }
+        self.ready = ready;
+        self.running = 0;
+    }
+
     /// When the next waiting path is due.
     pub fn next_due(&self) -> Option<Instant> {
         self.waiting.first().map(|(until, _)| *until)

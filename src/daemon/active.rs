@@ -57,6 +57,8 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
     catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    // Nor was all finished that it had taken off the queue, which lives on.
+    activity.live.feed.take_back();
     let cancel = cancel.child_token();
     let (recorder, recording) = Recorder::start(worlds.catalog.clone(), record.id);
     let (absent, found_absent) = mpsc::channel(1000);

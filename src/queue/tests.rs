@@ -157,6 +157,25 @@ fn an_outage_that_ends_makes_everything_ready() {
 }
 
 #[test]
+fn what_nobody_works_on_any_more_is_ready_again() {
+    let (mut queue, now) = (Queue::new(PACE), Instant::now());
+    let listed = Hint { remote: Remote::Missing, new_inode: None, by_reconciliation: true };
+    queue.nominate(path("a"), listed, now);
+    event(&mut queue, "b", now);
+    assert_eq!(queue.pop(now, 10).len(), 2);
+    queue.nominate_event(path("b"), Scope::Tree, now);
+    queue.take_back();
+    assert!(!queue.is_quiet());
+    let jobs = queue.pop(now, 10);
+    assert_eq!(names(&jobs), ["a", "b"]);
+    assert_eq!((&jobs[0].hint.remote, jobs[1].scope), (&Remote::NotKnown, Scope::Tree));
+    for job in &jobs {
+        queue.settle(&job.path, Settled::Done, now);
+    }
+    assert!(queue.is_empty() && queue.is_quiet());
+}
+
+#[test]
 fn pauses_grow_up_to_a_bound_and_are_spread_out() {
     let mut rng = rand::rng();
     for attempts in 0..40 {
@@ -175,6 +194,7 @@ enum Op {
     Found(String),
     Pop,
     Settle(usize, u8),
+    TakeBack,
     Tick(u64),
 }
 
@@ -185,6 +205,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         name.prop_map(|name| Op::Found(name.to_owned())),
         Just(Op::Pop),
         (any::<usize>(), 0..3_u8).prop_map(|(index, how)| Op::Settle(index, how)),
+        Just(Op::TakeBack),
         (0..60_000_u64).prop_map(Op::Tick),
     ]
 }
@@ -223,6 +244,10 @@ proptest! {
                     queue.settle(&job.path, settled, now);
                 }
                 Op::Settle(..) => {}
+                Op::TakeBack => {
+                    owed.extend(running.drain(..).map(|job| job.path.as_str().to_owned()));
+                    queue.take_back();
+                }
                 Op::Tick(ms) => now += Duration::from_millis(ms),
             }
             prop_assert!(queue.len() <= capacity + running.len() + 8);

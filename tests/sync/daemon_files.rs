@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
-use crate::common::agent::{Agent, noise};
+use crate::common::agent::{Agent, noise, until};
 use crate::common::daemon::Daemon;
+use crate::common::s3::Reply;
 
 /// An agent whose daemon reconciles at the start and never again.
 pub(crate) async fn by_events() -> Agent {
@@ -234,16 +236,30 @@ async fn changed_exclude_rules_apply_at_once() {
     daemon.until_in_sync().await;
     agent.write(".portailignore", "*.log\n");
     let paths = async || agent.db.column("SELECT path FROM portail.file ORDER BY path COLLATE \"C\"").await;
-    crate::common::agent::until("the row is dropped", async || paths().await == [".portailignore", "b.txt"]).await;
+    until("the row is dropped", async || paths().await == [".portailignore", "b.txt"]).await;
     agent.write("c.log", "c");
     agent.write("d.txt", "d");
-    crate::common::agent::until("the other file is there", async || {
-        paths().await == [".portailignore", "b.txt", "d.txt"]
-    })
-    .await;
+    until("the other file is there", async || paths().await == [".portailignore", "b.txt", "d.txt"]).await;
     assert_eq!(agent.s3.keys(&agent.bucket).await, [".portailignore", "a.log", "b.txt", "d.txt"], "no object goes");
     agent.remove(".portailignore");
     daemon.until_in_sync().await;
     assert_eq!(agent.s3.keys(&agent.bucket).await, ["a.log", "b.txt", "c.log", "d.txt"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_opened_anew_forgets_nothing_that_it_had_in_hand() {
+    let agent = by_events().await;
+    let daemon = Daemon::settled(&agent).await;
+    agent.s3.script(|seen| (seen.operation == "PutObject").then_some(Reply::Late(Duration::from_millis(200))));
+    for i in 0..300 {
+        agent.write(format!("{i}"), format!("{i}"));
+    }
+    until("uploads are under way", async || agent.s3.count("PutObject") > 5).await;
+    agent.write(".portailignore", "*.log\n");
+    daemon.until_logged("the folder is opened anew").await;
+    agent.s3.clear_scripts();
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
     daemon.stop().await;
 }
