@@ -263,3 +263,17 @@ async fn a_folder_that_is_opened_anew_forgets_nothing_that_it_had_in_hand() {
     daemon.until_state("in_sync").await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_directory_renamed_while_its_new_file_is_uploaded_leaves_nothing_behind() {
+    let agent = by_events().await;
+    let daemon = Daemon::settled(&agent).await;
+    agent.s3.script(|seen| (seen.operation == "PutObject").then_some(Reply::Late(Duration::from_millis(500))));
+    agent.write("old/file", "new in a new directory");
+    until("it is on its way", async || agent.s3.count("PutObject") > 0).await;
+    fs::rename(agent.path("old"), agent.path("new")).unwrap();
+    daemon.until_in_sync().await;
+    assert_eq!(agent.s3.keys(&agent.bucket).await, ["new/file"]);
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
