@@ -143,14 +143,14 @@ pub async fn decide(
     catalog.count("decide on held deletions", sql, &[&folder.0, &sub, &decision.as_str(), &by, &DECISION_CHANNEL]).await
 }
 
-/// Forgets approvals: they were acted on, or their files are back.
+/// Forgets the approvals of these paths: their files are back.
 ///
 /// # Errors
 /// If the catalog can't be written to.
-pub async fn forget_approved(catalog: &Catalog, folder: FolderId) -> Result<(), CatalogError> {
-    let sql = "DELETE FROM portail.held_delete h WHERE folder_id = $1 AND decision = 'approved'
-           AND NOT EXISTS (SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.path = h.path)";
-    catalog.query("forget approvals", sql, &[&folder.0]).await?;
+pub async fn forget_approved(catalog: &Catalog, folder: FolderId, paths: &[&RelPath]) -> Result<(), CatalogError> {
+    let names: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
+    let sql = "DELETE FROM portail.held_delete WHERE folder_id = $1 AND path = ANY($2) AND decision = 'approved'";
+    catalog.query("forget approvals", sql, &[&folder.0, &names]).await?;
     Ok(())
 }
 

@@ -38,7 +38,24 @@ pub(super) async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> 
 async fn remove_absent(pipeline: &Arc<Pipeline>, id: FolderId, claims: &[Job]) -> Result<(), SyncError> {
     let paths = claims.iter().map(|claim| RelPath::clone(&claim.path)).collect();
     let gone = still_absent(pipeline, paths).await?;
+    spend_approvals(pipeline, id, claims.iter().map(|claim| &*claim.path), &gone).await?;
     remove(pipeline, id, &gone).await
+}
+
+/// An approval holds for a file that is gone, and an object that is ours. For any other path it is spent without a deletion: should
+/// its file go again, a person decides again. Only for the paths at hand, since a person may be approving others this moment.
+async fn spend_approvals<'p>(
+    pipeline: &Pipeline,
+    id: FolderId,
+    paths: impl Iterator<Item = &'p RelPath>,
+    doomed: &[RelPath],
+) -> Result<(), SyncError> {
+    let doomed: HashSet<&RelPath> = doomed.iter().collect();
+    let spent: Vec<&RelPath> = paths.filter(|path| !doomed.contains(path)).collect();
+    if !spent.is_empty() {
+        catalog::held::forget_approved(&pipeline.catalog, id, &spent).await?;
+    }
+    Ok(())
 }
 
 /// The fresh look that each deletion needs right before it.
@@ -62,6 +79,7 @@ async fn nominate_returned(pipeline: &Arc<Pipeline>, marked: Vec<RelPath>, doome
 /// Row `deleting`, object, row gone: a crash anywhere in between is finished by the next pass.
 async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Result<(), SyncError> {
     let marked = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
+    spend_approvals(pipeline, id, paths.iter(), &marked).await?;
     // A page is one request, and the rows took a moment: look again at what is about to go.
     let doomed = still_absent(pipeline, marked.clone()).await?;
     nominate_returned(pipeline, marked, &doomed).await;

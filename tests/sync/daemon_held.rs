@@ -1,7 +1,10 @@
 //! Deletions that events have led to and the threshold holds back, while the daemon runs.
 
+use std::time::Duration;
+
 use crate::common::agent::{Agent, until};
 use crate::common::daemon::Daemon;
+use crate::common::s3::Reply;
 use crate::daemon_files::by_events;
 
 async fn careful() -> Agent {
@@ -43,5 +46,22 @@ async fn rejected_deletions_leave_object_and_row() {
     until("the rows are kept", kept).await;
     daemon.until_state("in_sync").await;
     assert_eq!((agent.s3.keys(&agent.bucket).await.len(), daemon.done("deleted").await), (8, 0));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_approval_given_while_another_is_carried_out_is_not_forgotten() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    for i in 0..5 {
+        agent.remove(&format!("dir/{i}"));
+    }
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 5).await;
+    agent.s3.script(|seen| (seen.operation == "DeleteObject").then_some(Reply::Late(Duration::from_secs(1))));
+    agent.run(&["deletes", "approve", "--folder", "files", "--path", "dir/0"]).await.expect_code(0);
+    until("one is being deleted", async || agent.s3.count("DeleteObject") == 1).await;
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    daemon.until_in_sync().await;
+    assert_eq!(daemon.done("deleted").await, 5);
     daemon.stop().await;
 }
