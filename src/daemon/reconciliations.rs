@@ -109,6 +109,8 @@ async fn pass(shared: &Shared) -> Result<(), SyncError> {
     if let Verdict::Postponed { reason } = &verdict {
         tracing::warn!(folder = %pipeline.folder.name, "deletions are postponed: {reason}");
         catalog::spool::drop_spool(catalog, id, number).await?;
+        // If the folder stays away, the supervisor takes over; if it is back already, nobody else would look for them again.
+        shared.activity.wishes.wish("outage");
     }
     catalog::folder::finish_pass(catalog, id).await?;
     count_trouble(shared, id).await?;

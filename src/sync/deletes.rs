@@ -10,7 +10,7 @@ use crate::plan::{self, IdentityVerdict};
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::{Pipeline, blocking};
 use crate::sync::reconcile::Found;
-use crate::sync::removal::drain;
+use crate::sync::removal::{drain, identity_of_open};
 
 /// What the pass knows of the folder's identity.
 #[derive(Debug, Clone, Copy)]
@@ -106,10 +106,8 @@ pub async fn settle_events(
     before: u64,
     rows_synced: u64,
 ) -> Result<Verdict, SyncError> {
-    match identity_now(pipeline).await? {
-        Ok(now) if Some(&now) == known => {}
-        Ok(_) => return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges")),
-        Err(error) => return Ok(postponed(&format!("the folder could not be looked at: {error}"))),
+    if Some(identity_of_open(pipeline).await?) != known.copied() {
+        return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges"));
     }
     let tally = catalog::spool::tally(&pipeline.catalog, id, pass).await?;
     let reason = match tally.fresh() {

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::catalog;
+use crate::local::identity;
+use crate::local::look::RootError;
 use crate::logging::success;
-use crate::model::{EventKind, FolderId, Local, ObjectKey, RelPath};
+use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath};
 use crate::queue::{Hint, Job, Settled};
 use crate::sync::act::chain;
 use crate::sync::error::SyncError;
@@ -61,7 +63,11 @@ async fn spend_approvals<'p>(
 /// The fresh look that each deletion needs right before it.
 async fn still_absent(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<Vec<RelPath>, SyncError> {
     let root = Arc::clone(&pipeline.root);
-    blocking("look", move || paths.into_iter().filter(|path| root.look(path) == Local::Absent).collect()).await
+    let look = move || paths.into_iter().filter(|path| root.look(path) == Local::Absent).collect();
+    let gone = blocking("look", look).await?;
+    // Afterwards: had it been another one meanwhile, nobody could tell what was seen.
+    identity_of_open(pipeline).await?;
+    Ok(gone)
 }
 
 /// A file that came back in the last moment has a row that says `deleting`: its object is still there, but nobody vouches for it
@@ -116,4 +122,17 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Re
     catalog::held::forget(&pipeline.catalog, id, &gone).await?;
     pipeline.report.done_many(EventKind::Deleted, gone.len() as u64);
     fatal.map_or(Ok(()), |error| Err(pipeline.remote_fatal(error)))
+}
+
+/// The identity of the folder that is open, which must still be the one at its path: what is absent from one that was renamed away,
+/// or that has stood in for another, is not absent from the folder.
+pub(super) async fn identity_of_open(pipeline: &Arc<Pipeline>) -> Result<Identity, SyncError> {
+    let (root, path) = (Arc::clone(&pipeline.root), pipeline.folder.path.clone());
+    let compared = blocking("identity", move || match (root.identity(), identity::read(&path)) {
+        (Ok(open), Ok(now)) if open == now => Ok(open),
+        (Ok(_), Ok(_)) => Err(RootError::Replaced { path }),
+        (Err(source), _) | (_, Err(source)) => Err(RootError::Open { path, source }),
+    });
+    let folder = || pipeline.folder.name.clone();
+    compared.await?.map_err(|source| SyncError::Root { folder: folder(), source: Box::new(source) })
 }

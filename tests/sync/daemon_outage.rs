@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agent_portail::demo::postgres::Cluster;
 
-use crate::common::agent::Agent;
+use crate::common::agent::{Agent, until};
 use crate::common::daemon::Daemon;
 use crate::common::pg::Database;
 use crate::common::s3::Reply;
@@ -111,5 +111,30 @@ async fn an_empty_folder_in_the_place_of_a_full_one_deletes_nothing() {
     daemon.until_folder("nothing waits", |folder| folder["queue_depth"] == 0).await;
     assert_eq!(agent.s3.keys(&agent.bucket).await, ["changed", "new", "removed", "renamed", "stays"]);
     assert_eq!(daemon.done("deleted").await, 0);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_approved_is_not_deleted_by_the_look_of_a_folder_that_stood_in_for_another() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    let away = agent.home.path().join("away");
+    fs::rename(&agent.root, &away).unwrap();
+    fs::create_dir(&agent.root).unwrap();
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 4).await;
+    // The approval is read, and what follows from it waits.
+    agent.db.rows("BEGIN; LOCK TABLE portail.pending_delete").await;
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'portail.pending_delete'::regclass";
+    until("the daemon acts on it", async || agent.db.count(waits).await > 0).await;
+    fs::remove_dir(&agent.root).unwrap();
+    fs::rename(&away, &agent.root).unwrap();
+    agent.db.rows("COMMIT").await;
+    agent.write("afterwards", "afterwards");
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(daemon.done("deleted").await, 0);
+    assert_eq!(agent.s3.count("DeleteObject") + agent.s3.count("DeleteObjects"), 0, "{}", daemon.log());
     daemon.stop().await;
 }
