@@ -8,7 +8,7 @@ use agent_portail::demo::postgres::Cluster;
 use crate::common::agent::{Agent, until};
 use crate::common::daemon::Daemon;
 use crate::common::pg::Database;
-use crate::common::s3::Reply;
+use crate::common::s3::{Reply, error_body};
 use crate::daemon_files::by_events;
 
 /// What happens while nothing can be synced.
@@ -136,5 +136,21 @@ async fn what_was_approved_is_not_deleted_by_the_look_of_a_folder_that_stood_in_
     daemon.until_state("in_sync").await;
     assert_eq!(daemon.done("deleted").await, 0);
     assert_eq!(agent.s3.count("DeleteObject") + agent.s3.count("DeleteObjects"), 0, "{}", daemon.log());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_deletion_that_the_store_refuses_is_tried_again_until_it_is_done() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    agent.s3.fail_next("DeleteObject", 3, 403, &error_body("AccessDenied"));
+    agent.remove("removed");
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(agent.s3.count("DeleteObject"), 4, "{}", daemon.log());
+    let events = agent.db.events("removed").await;
+    assert_eq!(events, ["uploaded", "failed", "deleted"], "the same failure is written down once");
+    daemon.assert_seen_by_events_alone().await;
     daemon.stop().await;
 }
