@@ -163,7 +163,7 @@ fn cause_of(decision: &Decision) -> plan::Cause {
 fn listed_etag(remote: &Remote) -> Option<ETag> {
     match remote {
         Remote::Present(listed) => Some(listed.etag.clone()),
-        Remote::Missing | Remote::NotKnown => None,
+        Remote::Missing | Remote::NotKnown | Remote::Doubtful => None,
     }
 }
 

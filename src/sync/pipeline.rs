@@ -207,7 +207,7 @@ impl Pipeline {
     /// Leaves a path in the queue for when the trouble is over; a single pass, which ends with it, lets it go.
     pub fn put_back(&self, job: &Job) {
         let settled = match &self.endurance {
-            Some(_) => Settled::Deferred { pause: PUT_BACK },
+            Some(_) => Settled::Interrupted { pause: PUT_BACK },
             None => Settled::Done,
         };
         self.feed.settle(job, settled);

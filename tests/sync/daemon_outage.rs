@@ -154,3 +154,21 @@ async fn a_deletion_that_the_store_refuses_is_tried_again_until_it_is_done() {
     daemon.assert_seen_by_events_alone().await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn an_upload_that_was_done_although_the_answer_says_otherwise_is_not_taken_for_undone() {
+    let agent = by_events().await;
+    agent.write("a", "first");
+    let daemon = Daemon::settled(&agent).await;
+    daemon.until_in_sync().await;
+    agent.s3.reset_counts();
+    agent.s3.script(|seen| (seen.operation == "PutObject").then_some(Reply::Masked));
+    agent.write("a", "other");
+    until("it was tried", async || agent.s3.count("PutObject") >= 3).await;
+    // As the row has it, and the bucket no longer.
+    agent.write("a", "first");
+    agent.s3.clear_scripts();
+    daemon.until_in_sync().await;
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
