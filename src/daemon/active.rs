@@ -56,7 +56,15 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let worlds = &activity.worlds;
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
-    catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    let start = catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    let identity = if start.rows == 0 {
+        // Before the first row: were it left to the end of the first reconciliation, deletions that events tell of meanwhile could
+        // not be judged, and one that breaks off would leave rows that any folder could claim.
+        catalog::folder::take_identity(&worlds.catalog, record.id, &activity.seen).await?;
+        Some(activity.seen)
+    } else {
+        record.identity
+    };
     // Nor was all finished that it had taken off the queue, which lives on.
     activity.live.feed.take_back();
     let cancel = cancel.child_token();
@@ -64,8 +72,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let (absent, found_absent) = mpsc::channel(1000);
     let gate = Arc::new(Gate::default());
     let pipeline = pipeline(&activity, record.id, recorder, absent, Arc::clone(&gate), cancel.clone());
-    let reaper =
-        Arc::new(Reaper { judging: Mutex::new(Hour::default()), identity: std::sync::Mutex::new(record.identity) });
+    let reaper = Arc::new(Reaper { judging: Mutex::new(Hour::default()), identity: std::sync::Mutex::new(identity) });
     let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
 
     let mut tasks: JoinSet<Result<(), SyncError>> = JoinSet::new();

@@ -277,3 +277,18 @@ async fn a_directory_renamed_while_its_new_file_is_uploaded_leaves_nothing_behin
     daemon.assert_seen_by_events_alone().await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_file_that_goes_while_the_first_reconciliation_still_runs_is_removed_at_once() {
+    let agent = by_events().await;
+    agent.s3.script(|seen| (seen.operation == "ListObjectsV2").then_some(Reply::Late(Duration::from_secs(3))));
+    let daemon = Daemon::start(&agent).await;
+    agent.write("stays", "stays");
+    agent.write("goes", "goes");
+    daemon.until_in_sync().await;
+    agent.remove("goes");
+    daemon.until_in_sync().await;
+    assert!(daemon.log_lines("reconciled files:").is_empty(), "{}", daemon.log());
+    daemon.until_state("in_sync").await;
+    daemon.stop().await;
+}
