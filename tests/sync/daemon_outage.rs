@@ -172,3 +172,26 @@ async fn an_upload_that_was_done_although_the_answer_says_otherwise_is_not_taken
     daemon.assert_seen_by_events_alone().await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_database_that_breaks_off_while_the_schema_is_made_is_waited_for() {
+    let agent = by_events().await;
+    agent.write("a", "a");
+    agent.db.rows("CREATE SCHEMA portail").await;
+    // The migration waits for the end of this before it can make a table of the same name.
+    agent.db.rows("BEGIN; CREATE TABLE portail.folder (a int)").await;
+    let mut daemon = Daemon::spawn(&agent, agent.command(&["run"]));
+    let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until("the migration waits", async || {
+        // A transaction sees who is active only once.
+        agent.db.rows("SELECT pg_stat_clear_snapshot()").await;
+        let waits = "wait_event_type = 'Lock' AND query LIKE '%TABLE portail.folder%'";
+        agent.db.count(&format!("SELECT count(*) {others} AND {waits}")).await == 1
+    })
+    .await;
+    agent.db.rows(&format!("SELECT pg_terminate_backend(pid) {others}")).await;
+    agent.db.rows("ROLLBACK").await;
+    daemon.until_ready().await;
+    daemon.until_in_sync().await;
+    daemon.stop().await;
+}
