@@ -26,6 +26,7 @@ use crate::sync::gate::Gate;
 use crate::sync::pass::Worlds;
 use crate::sync::pipeline::{Endurance, Mode, Pipeline, WatchDirectory};
 use crate::sync::record::Recorder;
+use crate::sync::unseen::Unseen;
 use crate::sync::worker;
 
 /// What an active folder works with.
@@ -141,6 +142,7 @@ fn pipeline(
         refused: AtomicU32::new(0),
         cancel,
         watch_directory: watches.then_some(watch_directory),
+        unseen: Unseen::default(),
         endurance: Some(Endurance { gate, absent, eager: activity.sync.debounce.is_zero() }),
     })
 }

@@ -18,4 +18,5 @@ mod removal;
 pub mod report;
 mod streams;
 pub mod throttle;
+pub mod unseen;
 pub mod worker;

@@ -20,6 +20,7 @@ use crate::sync::gate::Gate;
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
 use crate::sync::throttle::Throttle;
+use crate::sync::unseen::Unseen;
 
 /// Tries of a path in one pass; the next pass starts afresh.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -106,6 +107,8 @@ pub struct Pipeline {
     pub cancel: CancellationToken,
     /// Sets a watch on a directory before it is read, where the folder is watched.
     pub watch_directory: Option<WatchDirectory>,
+    /// Directories that could not be listed.
+    pub unseen: Unseen,
     /// What a long-running process does differently from a single pass.
     pub endurance: Option<Endurance>,
 }

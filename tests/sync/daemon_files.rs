@@ -292,3 +292,22 @@ async fn a_file_that_goes_while_the_first_reconciliation_still_runs_is_removed_a
     daemon.until_state("in_sync").await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_directory_that_may_be_listed_at_last_is_gone_through() {
+    let mut agent = by_events().await;
+    agent.restricted = true;
+    agent.write("above/closed/a", "a");
+    agent.write("above/closed/deep/b", "b");
+    agent.write("open", "open");
+    let permit = |mode| fs::set_permissions(agent.path("above/closed"), fs::Permissions::from_mode(mode)).unwrap();
+    permit(0);
+    let daemon = Daemon::start(&agent).await;
+    let folder = daemon.until_state("degraded").await;
+    assert_eq!(folder["reason"], "1 directories can't be listed");
+    permit(0o755);
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
