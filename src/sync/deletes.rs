@@ -146,8 +146,9 @@ async fn carry_out(
             catalog::spool::hold(&pipeline.catalog, id, pass, reason).await?
         };
         tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
+    } else {
+        catalog::spool::leave_held(&pipeline.catalog, id, pass).await?;
     }
-    catalog::spool::leave_held(&pipeline.catalog, id, pass).await?;
     drain(pipeline, id, pass).await?;
     Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason, doubtful_folder: false }))
 }

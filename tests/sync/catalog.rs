@@ -521,3 +521,17 @@ async fn a_connection_that_the_server_ended_is_replaced() {
         world.catalog.ping().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn what_is_held_already_does_not_become_the_source_of_a_rename_when_its_hard_link_is_held() {
+    let both = ["held=1", "fresh=1"];
+    let world = World::with_synced(&both).await;
+    world.spool(1, &both).await;
+    assert_eq!(spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap(), 2);
+    // One was back for a while.
+    held::forget(&world.catalog, world.folder, &[path_of("fresh=1")]).await.unwrap();
+    world.spool(2, &both).await;
+    assert_eq!(world.tally(2).await, Tally { total: 2, held: 1, ..Tally::default() });
+    assert_eq!(spool::hold(&world.catalog, world.folder, 2, "test").await.unwrap(), 1);
+    assert_eq!(world.spooled(2).await, [""; 0], "nothing is left to be deleted");
+}
