@@ -1,16 +1,17 @@
 //! Deletions, the only thing here that can't be undone: they are spooled while the merge runs, judged together when it has
 //! ended, and then either drained, each after a fresh look, or held for a person.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::catalog;
 use crate::local::identity;
-use crate::model::{FolderId, Identity};
+use crate::model::{FolderId, Identity, RelPath};
 use crate::plan::{self, IdentityVerdict};
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::{Pipeline, blocking};
 use crate::sync::reconcile::Found;
-use crate::sync::removal::{drain, identity_of_open};
+use crate::sync::removal::{PAGE, drain, identity_of_open, still_absent};
 
 /// What the pass knows of the folder's identity.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +68,7 @@ pub async fn settle(
         }
     }
     if found.is_complete() {
-        catalog::held::forget_returned(&pipeline.catalog, id, pass).await?;
+        forget_returned(pipeline, id, pass).await?;
     }
     catalog::held::apply_rejections(&pipeline.catalog, id).await?;
     // A path that is tried again may be found gone at any time; what it spools from here on is for the next pass to judge.
@@ -129,6 +130,22 @@ fn over_threshold(pipeline: &Pipeline, deletes: u64, rows_synced: u64) -> Option
 async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, SyncError> {
     let path = pipeline.folder.path.clone();
     blocking("identity", move || identity::read(&path)).await
+}
+
+/// Forgets held deletions whose file is back, or of which nothing is left. A complete pass has not spooled them, but that is not
+/// enough: a file that has gone since the pass went by is held by those who saw it go.
+async fn forget_returned(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
+    let mut after: Option<RelPath> = None;
+    loop {
+        let start = after.as_ref().map(RelPath::as_str);
+        let page = catalog::held::not_spooled(&pipeline.catalog, id, pass, start, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        let with_row = page.iter().filter(|(_, has_row)| *has_row).map(|(path, _)| path.clone()).collect();
+        let gone: HashSet<RelPath> = still_absent(pipeline, with_row).await?.into_iter().collect();
+        let over: Vec<RelPath> = page.into_iter().map(|(path, _)| path).filter(|path| !gone.contains(path)).collect();
+        catalog::held::forget(&pipeline.catalog, id, &over).await?;
+    }
 }
 
 /// Holds what must be held, and drains the rest.

@@ -16,7 +16,7 @@ use crate::sync::pipeline::{Pipeline, blocking};
 
 /// Objects that S3 removes in one request.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
-const PAGE: i64 = 1000;
+pub(super) const PAGE: i64 = 1000;
 
 /// Paths whose deletion is tried again, and after what pause.
 type Pauses = HashMap<RelPath, Duration>;
@@ -67,7 +67,7 @@ async fn spend_approvals<'p>(
 }
 
 /// The fresh look that each deletion needs right before it.
-async fn still_absent(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<Vec<RelPath>, SyncError> {
+pub(super) async fn still_absent(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<Vec<RelPath>, SyncError> {
     let root = Arc::clone(&pipeline.root);
     let look = move || paths.into_iter().filter(|path| root.look(path) == Local::Absent).collect();
     let gone = blocking("look", look).await?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::common::agent::{Agent, until};
 use crate::common::daemon::Daemon;
 use crate::common::s3::Reply;
@@ -36,20 +38,6 @@ async fn held_deletions_are_acted_on_as_soon_as_they_are_approved() {
 }
 
 #[tokio::test]
-async fn rejected_deletions_leave_object_and_row() {
-    let agent = careful().await;
-    let daemon = Daemon::settled(&agent).await;
-    std::fs::remove_dir_all(agent.path("dir")).unwrap();
-    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 8).await;
-    agent.run(&["deletes", "reject", "--folder", "files"]).await.expect_code(0);
-    let kept = async || agent.db.count("SELECT count(*) FROM portail.file WHERE state = 'kept'").await == 8;
-    until("the rows are kept", kept).await;
-    daemon.until_state("in_sync").await;
-    assert_eq!((agent.s3.keys(&agent.bucket).await.len(), daemon.done("deleted").await), (8, 0));
-    daemon.stop().await;
-}
-
-#[tokio::test]
 async fn an_approval_given_while_another_is_carried_out_is_not_forgotten() {
     let agent = careful().await;
     let daemon = Daemon::settled(&agent).await;
@@ -63,5 +51,41 @@ async fn an_approval_given_while_another_is_carried_out_is_not_forgotten() {
     agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
     daemon.until_in_sync().await;
     assert_eq!(daemon.done("deleted").await, 5);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_reconciliation_that_went_by_before_does_not_forget_what_is_held_since() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    let held = async || agent.db.count("SELECT count(*) FROM portail.held_delete").await;
+    // Folder and rows are read at once, and compared when the listing is there.
+    agent.s3.script(|seen| (seen.operation == "ListObjectsV2").then_some(Reply::Late(Duration::from_secs(3))));
+    let listings = agent.s3.count("ListObjectsV2");
+    daemon.signal(Signal::HUP);
+    until("it lists", async || agent.s3.count("ListObjectsV2") > listings).await;
+    for i in 0..5 {
+        agent.remove(&format!("dir/{i}"));
+    }
+    until("they are held", async || held().await == 5).await;
+    assert_eq!(daemon.log_lines("reconciled files:").len(), 1, "the second one is under way");
+    until("it has ended", async || daemon.log_lines("reconciled files:").len() == 2).await;
+    assert_eq!(held().await, 5);
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    daemon.until_in_sync().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn rejected_deletions_leave_object_and_row() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    std::fs::remove_dir_all(agent.path("dir")).unwrap();
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 8).await;
+    agent.run(&["deletes", "reject", "--folder", "files"]).await.expect_code(0);
+    let kept = async || agent.db.count("SELECT count(*) FROM portail.file WHERE state = 'kept'").await == 8;
+    until("the rows are kept", kept).await;
+    daemon.until_state("in_sync").await;
+    assert_eq!((agent.s3.keys(&agent.bucket).await.len(), daemon.done("deleted").await), (8, 0));
     daemon.stop().await;
 }
