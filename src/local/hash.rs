@@ -9,6 +9,7 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
 use crate::local::stat;
+use crate::memory;
 use crate::model::{Digest, FileMeta, Fingerprint, Stamp};
 
 /// Read at once while hashing: large enough that calls don't count, small enough to stay in the processor's cache.
@@ -22,7 +23,7 @@ pub enum ReadError {
     Changed,
     /// It can't be read.
     #[error("read it")]
-    Io(#[source] io::Error),
+    Io(#[from] io::Error),
     /// The program is to stop.
     #[error("read it to its end: the program is stopping")]
     Cancelled,
@@ -52,7 +53,7 @@ pub fn read(file: &File, meta: FileMeta, keep: bool, read: &dyn Fn(u64) -> bool)
         if !read(size) {
             return Err(ReadError::Cancelled);
         }
-        (Digest(Md5::digest(&body).into()), Some(Bytes::from(body)))
+        (Digest(Md5::digest(&body).into()), Some(body))
     } else {
         (hash_range(file, 0, size, read)?, None)
     };
@@ -80,11 +81,9 @@ pub fn composite_md5(file: &File, size: u64, part_size: u64, read: &dyn Fn(u64) 
     Ok(Digest(parts.finalize().into()))
 }
 
-fn read_whole(file: &File, size: u64) -> Result<Vec<u8>, ReadError> {
+fn read_whole(file: &File, size: u64) -> Result<Bytes, ReadError> {
     let length = usize::try_from(size).map_err(|_| ReadError::Io(io::ErrorKind::FileTooLarge.into()))?;
-    let mut body = vec![0; length];
-    read_exact(file, &mut body, 0)?;
-    Ok(body)
+    memory::filled(length, |body| read_exact(file, body, 0))
 }
 
 fn hash_range(file: &File, offset: u64, length: u64, read: &dyn Fn(u64) -> bool) -> Result<Digest, ReadError> {

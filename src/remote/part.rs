@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::pace::{Pace, STRIDE};
+use crate::memory;
 use crate::model::Digest;
 
 /// What is read at a time for a part that is not held in memory.
@@ -40,10 +41,9 @@ impl Slice {
     /// Reads it whole, with its MD5. Blocks. A file that ends before is `UnexpectedEof`.
     pub(super) fn read(&self) -> io::Result<(Bytes, Digest)> {
         let length = usize::try_from(self.length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, self.offset)?;
+        let bytes = memory::filled(length, |bytes| self.file.read_exact_at(bytes, self.offset))?;
         let digest = Digest(Md5::digest(&bytes).into());
-        Ok((bytes.into(), digest))
+        Ok((bytes, digest))
     }
 
     /// Its MD5, without keeping it. Blocks.
@@ -141,9 +141,7 @@ fn read_ahead(slice: &mut Slice) -> JoinHandle<io::Result<Bytes>> {
     slice.offset += piece.length;
     slice.length -= piece.length;
     tokio::task::spawn_blocking(move || {
-        let mut bytes = vec![0; piece.length as usize];
-        piece.file.read_exact_at(&mut bytes, piece.offset)?;
-        Ok(bytes.into())
+        memory::filled(piece.length as usize, |bytes| piece.file.read_exact_at(bytes, piece.offset))
     })
 }
 
