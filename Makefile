@@ -2,6 +2,9 @@
 
 PREFIX ?= /usr/local
 CARGO  ?= cargo
+# Of `make model`: the seed to begin with, and how many.
+SEED    ?=
+SEEDS   ?=
 # Of `make demo`: the folder to mirror (none = a sample), and other arguments, such as ARGS=--once.
 DIR    ?=
 ARGS   ?=
@@ -37,6 +40,10 @@ check: setup ## Refuses what rustfmt, clippy and rustdoc would complain about
 test-garage: setup ## Runs the tests of S3 against Garage, which it builds if missing (tens of minutes)
 	tests/garage.sh install
 	scripts/with-garage.sh $(CARGO) test $(addprefix --test ,$(s3_tests)) $(ARGS)
+
+.PHONY: model
+model: setup ## Runs the daemon while everything goes wrong; SEED=n repeats a seed, SEEDS=n runs as many
+	MODEL_SEED=$(SEED) MODEL_SEEDS=$(SEEDS) $(CARGO) test --test sync daemon_model $(ARGS) -- --nocapture
 
 .PHONY: test-all
 test-all: test test-garage ## Runs all tests, also those too slow for each change

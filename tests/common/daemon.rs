@@ -16,6 +16,8 @@ use super::agent::{Agent, until};
 
 /// Far longer than a folder of a test takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Lines.
+const LOG_END: usize = 5000;
 
 /// A daemon that runs. It is killed when it is dropped.
 pub struct Daemon<'a> {
@@ -57,11 +59,21 @@ impl<'a> Daemon<'a> {
     pub async fn until_ready(&mut self) {
         let began = Instant::now();
         while !matches!(self.get("/readyz").await, Some((200, _))) {
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "it has ended: {ended:?}\n{}", self.log());
+            self.assert_running();
             assert!(began.elapsed() < PATIENCE, "it is not ready\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Stops the test if it has ended.
+    pub fn assert_running(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "it has ended: {ended:?}\n{}", self.log_end());
+    }
+
+    /// Waits for the monitor, which answers when signals are heard.
+    pub async fn until_listening(&self) {
+        until("the monitor answers", async || self.get("/healthz").await.is_some()).await;
     }
 
     /// Status and body, if it answers.
@@ -152,6 +164,13 @@ impl<'a> Daemon<'a> {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// The end of it, of which a message has room.
+    pub fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_END)..].join("\n")
+    }
+
     /// The lines of its log that contain this.
     pub fn log_lines(&self, words: &str) -> Vec<String> {
         self.log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
@@ -185,6 +204,6 @@ impl<'a> Daemon<'a> {
     /// Ends it with SIGKILL.
     pub async fn kill(mut self) {
         self.signal(Signal::KILL);
-        assert_eq!(self.child.wait().await.unwrap().signal(), Some(Signal::KILL.as_raw()));
+        assert_eq!(self.child.wait().await.unwrap().signal(), Some(Signal::KILL.as_raw()), "{}", self.log());
     }
 }

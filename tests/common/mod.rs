@@ -11,8 +11,10 @@
 pub mod agent;
 pub mod churn;
 pub mod daemon;
+pub mod fault;
 pub mod operation;
 pub mod pg;
 pub mod presence;
 mod proxy;
 pub mod s3;
+pub mod world;

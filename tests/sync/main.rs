@@ -17,6 +17,7 @@ mod content;
 mod daemon_files;
 mod daemon_held;
 mod daemon_life;
+mod daemon_model;
 mod daemon_outage;
 mod daemon_storm;
 mod deletes;
