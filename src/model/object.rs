@@ -67,6 +67,8 @@ impl ETag {
 pub enum Remote {
     /// Nobody looked, or what was seen is too old.
     NotKnown,
+    /// An upload that failed may have reached it all the same.
+    Doubtful,
     /// The listing went past the key without it.
     Missing,
     /// Listed.

@@ -268,8 +268,12 @@ pub async fn give_up(
     if let PathError::Row(_) = error {
         return Ok(());
     }
-    let key = row.map_or_else(|| pipeline.key(path), |row| pipeline.key(&row.path));
-    match record(pipeline, Change::Failed { path: path.clone(), key, error: why }).await {
+    record_failure(pipeline, row.map_or(path, |row| &row.path), why).await
+}
+
+/// Writes a failure into a path's row.
+pub async fn record_failure(pipeline: &Pipeline, path: &RelPath, error: String) -> Result<(), SyncError> {
+    match record(pipeline, Change::Failed { path: path.clone(), key: pipeline.key(path), error }).await {
         Ok(()) => Ok(()),
         Err(Failure::Folder(error)) => Err(error),
         Err(Failure::Path(error)) => {

@@ -22,6 +22,7 @@ use crate::sync::gate::Gate;
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
 use crate::sync::throttle::Throttle;
+use crate::sync::unseen::Unseen;
 
 /// Tries of a path in one pass; the next pass starts afresh.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -108,6 +109,8 @@ pub struct Pipeline {
     pub cancel: CancellationToken,
     /// Sets a watch on a directory before it is read, where the folder is watched.
     pub watch_directory: Option<WatchDirectory>,
+    /// Directories that could not be listed.
+    pub unseen: Unseen,
     /// What a long-running process does differently from a single pass.
     pub endurance: Option<Endurance>,
 }
@@ -232,7 +235,7 @@ impl Pipeline {
     /// Leaves a path in the queue for when the trouble is over; a single pass, which ends with it, lets it go.
     pub fn put_back(&self, job: &Job) {
         let settled = match &self.endurance {
-            Some(_) => Settled::Deferred { pause: PUT_BACK },
+            Some(_) => Settled::Interrupted { pause: PUT_BACK },
             None => Settled::Done,
         };
         self.feed.settle(job, settled);
