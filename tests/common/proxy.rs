@@ -120,6 +120,10 @@ impl Proxy {
         let request = Request::from_parts(head, body);
         *self.counts.lock().unwrap().entry(seen.operation).or_default() += 1;
         self.observers.lock().unwrap().iter_mut().for_each(|observer| observer(&seen));
+        // Registered before it is known whether the request hangs, or the end of that could be missed.
+        let cleared = self.cleared.notified();
+        tokio::pin!(cleared);
+        cleared.as_mut().enable();
         let reply = self.scripts.lock().unwrap().iter_mut().find_map(|script| script(&seen));
         match reply {
             None => self.forward(request).await,
@@ -133,7 +137,9 @@ impl Proxy {
                 answer(status, headers, body)
             }
             Some(Reply::Hang) => {
-                self.cleared.notified().await;
+                // Only when all has been read is it seen that the client has gone.
+                request.into_body().collect().await?;
+                cleared.await;
                 Err("scripted".into())
             }
             Some(Reply::Disconnect) => Err("scripted".into()),

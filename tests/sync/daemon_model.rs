@@ -16,8 +16,9 @@ use crate::common::fault::{Fault, Scope, millis};
 use crate::common::pg::Database;
 use crate::common::world::{Step, World};
 
-/// Run with all other tests. Between them they have every fault, both kinds of thresholds, and hard links.
-const SEEDS: [u64; 3] = [3005, 3008, 3012];
+/// Run with all other tests. The first two tell within a few runs if a deletion is not looked at afresh, the third if what can't be
+/// seen is taken for absent; together they have most of the faults.
+const SEEDS: [u64; 3] = [3005, 3013, 3016];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_nothing_is_lost_and_all_is_the_same_in_the_end() {
