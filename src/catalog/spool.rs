@@ -200,7 +200,8 @@ pub async fn spool_approved(catalog: &Catalog, folder: FolderId, pass: i64) -> R
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn drop_spool(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<(), CatalogError> {
-    let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2";
+    // Under both of its numbers: see `seal`.
+    let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass IN ($2::bigint, -$2::bigint)";
     catalog.query("drop the spool", sql, &[&folder.0, &pass]).await?;
     Ok(())
 }

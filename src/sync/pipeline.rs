@@ -22,6 +22,7 @@ use crate::sync::gate::Gate;
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
 use crate::sync::throttle::Throttle;
+use crate::sync::unrecorded::Unrecorded;
 use crate::sync::unseen::Unseen;
 
 /// Tries of a path in one pass; the next pass starts afresh.
@@ -111,6 +112,8 @@ pub struct Pipeline {
     pub watch_directory: Option<WatchDirectory>,
     /// Directories that could not be listed.
     pub unseen: Unseen,
+    /// Paths of which the catalog takes no row.
+    pub unrecorded: Unrecorded,
     /// What a long-running process does differently from a single pass.
     pub endurance: Option<Endurance>,
 }

@@ -61,6 +61,7 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> 
         Extent::Tree(path) => Some(path),
     };
     pipeline.unseen.forget_within(tree.map_or("", |path| path.as_str()));
+    pipeline.unrecorded.forget_within(tree.map_or("", |path| path.as_str()));
     let (mut entries, walking) = spawn_walk(pipeline, tree);
     let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows), tree);
     let mut objects = match extent {
