@@ -1,6 +1,7 @@
 //! The spool of a pass's deletions: found, not yet judged.
 
 use super::{Catalog, CatalogError};
+use crate::boundary::{Boundary, reached};
 use crate::model::{FolderId, RelPath};
 
 /// What a pass has spooled, by what may be done with it. The parts don't overlap.
@@ -36,6 +37,7 @@ pub async fn spool(catalog: &Catalog, folder: FolderId, pass: i64, paths: &[RelP
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
     let raw: Vec<Option<&[u8]>> = paths.iter().map(RelPath::raw_if_different).collect();
     catalog.query("spool deletions", sql, &[&folder.0, &pass, &names, &raw]).await?;
+    reached(Boundary::Spooled);
     Ok(())
 }
 
@@ -179,6 +181,7 @@ pub async fn unspool(catalog: &Catalog, folder: FolderId, pass: i64, paths: &[Re
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
     let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2 AND path = ANY($3)";
     catalog.query("take deletions out of the spool", sql, &[&folder.0, &pass, &names]).await?;
+    reached(Boundary::Unspooled);
     Ok(())
 }
 
