@@ -96,3 +96,26 @@ fn every_promise_names_a_test() {
         assert!(named, "no test keeps this promise:\n{promise}");
     }
 }
+
+/// With the feature `failpoints`, the environment can end the process.
+#[test]
+fn no_build_but_that_of_the_faults_has_fail_points() {
+    let metadata = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let package = &metadata["packages"][0];
+    let features = package["features"].as_object().unwrap();
+    assert!(features.contains_key("failpoints"));
+    let leads_there = |list: &serde_json::Value| list.to_string().contains("fail");
+    for (feature, brings) in features.iter().filter(|(feature, _)| *feature != "failpoints") {
+        assert!(!leads_there(brings), "the feature {feature} brings them");
+    }
+    for dependency in package["dependencies"].as_array().unwrap() {
+        let (name, optional) = (&dependency["name"], &dependency["optional"]);
+        assert!(!leads_there(&dependency["features"]), "{name} brings them");
+        assert!(name != "fail" || optional == true, "{dependency}");
+    }
+}

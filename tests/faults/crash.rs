@@ -240,7 +240,7 @@ async fn settled(agent: &Agent, daemon: &Daemon<'_>) -> Result<(), String> {
     nothing_left(agent).await
 }
 
-/// Paths whose row vouches for an object that is not there, or is another one.
+/// Paths whose row vouches for an object that is not there. It may be a newer one than the row says: object before row.
 async fn rows_without_object(agent: &Agent) -> Vec<String> {
     if agent.db.value("SELECT to_regclass('portail.file') IS NOT NULL").await == "f" {
         return Vec::new();
@@ -249,7 +249,6 @@ async fn rows_without_object(agent: &Agent) -> Vec<String> {
     let mut lies = Vec::new();
     for row in rows {
         let object = agent.s3.object(&agent.bucket, &row[1]).await;
-        // A file that was overwritten has a new object before its row says so; the row's content was there, and is on its way out.
         if object.is_none() {
             lies.push(row[0].clone());
         }
