@@ -21,8 +21,8 @@ pub(crate) fn cases() -> Vec<Case> {
         "the server crashes" => || restarted(true),
         "all sessions are ended, that of the writer's lock too" => sessions,
         "the connection is cut in a transaction" => cut,
-        "only a read-only stand-by is left" => read_only,
-        "the disk is full" => full,
+        "the server takes no writes, as a stand-by" => read_only,
+        "the disk is full, as the server says" => full,
         "a statement takes too long" => slow,
         "a row is refused: the rest of its batch goes in" => poison,
         "a migration is cut off" => migration,
@@ -47,7 +47,7 @@ async fn restarted(crash: bool) -> Findings {
         trial.world.step(&Step { operations: 40, pause, after, fault }).await;
         trial.until_said("in_sync", "").await;
     }
-    trial.end(3, "degraded, with the reason".to_owned()).await
+    trial.end(3, "waits, and goes on".to_owned()).await
 }
 
 async fn sessions() -> Findings {
