@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks, and is called from threads that may block. Nothing here knows of S3 or PostgreSQL.
 
+mod beneath;
 pub mod exclude;
 pub mod hash;
 pub mod identity;
