@@ -10,5 +10,7 @@ pub mod look;
 pub mod part_digests;
 pub mod stat;
 pub mod survey;
+pub mod target;
+pub mod temporary;
 pub mod walk;
 pub mod watch;
