@@ -44,17 +44,30 @@ impl Decision {
     }
 }
 
-/// Forgets held deletions whose file a complete pass has found again: they are not in its spool.
+/// Held deletions after a path that a pass has not spooled, in order, and whether each still has a row.
 ///
 /// # Errors
-/// If the catalog can't be written to.
-pub async fn forget_returned(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<u64, CatalogError> {
-    let sql = "WITH gone AS (
-             DELETE FROM portail.held_delete h WHERE h.folder_id = $1 AND NOT EXISTS (
-                 SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = h.path)
-             RETURNING 1
-         ) SELECT count(*) FROM gone";
-    catalog.count("forget held deletions", sql, &[&folder.0, &pass]).await
+/// If the catalog can't be read.
+pub async fn not_spooled(
+    catalog: &Catalog,
+    folder: FolderId,
+    pass: i64,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<(RelPath, bool)>, CatalogError> {
+    let what = "read the held deletions that a pass has not found";
+    let sql =
+        "SELECT h.path, h.raw_path, EXISTS (SELECT FROM portail.file f WHERE f.folder_id = $1 AND f.path = h.path)
+         FROM portail.held_delete h WHERE h.folder_id = $1 AND h.path > $3 AND NOT EXISTS (
+             SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = h.path)
+         ORDER BY h.path COLLATE \"C\" LIMIT $4";
+    let rows = catalog.query(what, sql, &[&folder.0, &pass, &after.unwrap_or(""), &limit]).await?;
+    rows.iter()
+        .map(|row| {
+            let path: String = catalog.column(what, row, 0)?;
+            Ok((RelPath::from_encoded(path, catalog.column(what, row, 1)?), catalog.column(what, row, 2)?))
+        })
+        .collect()
 }
 
 /// Forgets held deletions, such as those that were carried out.
@@ -148,14 +161,14 @@ pub async fn decide(
     catalog.count("decide on held deletions", sql, &[&folder.0, &sub, &decision.as_str(), &by, &DECISION_CHANNEL]).await
 }
 
-/// Forgets approvals: they were acted on, or their files are back.
+/// Forgets the approvals of these paths: their files are back.
 ///
 /// # Errors
 /// If the catalog can't be written to.
-pub async fn forget_approved(catalog: &Catalog, folder: FolderId) -> Result<(), CatalogError> {
-    let sql = "DELETE FROM portail.held_delete h WHERE folder_id = $1 AND decision = 'approved'
-           AND NOT EXISTS (SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.path = h.path)";
-    catalog.query("forget approvals", sql, &[&folder.0]).await?;
+pub async fn forget_approved(catalog: &Catalog, folder: FolderId, paths: &[&RelPath]) -> Result<(), CatalogError> {
+    let names: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
+    let sql = "DELETE FROM portail.held_delete WHERE folder_id = $1 AND path = ANY($2) AND decision = 'approved'";
+    catalog.query("forget approvals", sql, &[&folder.0, &names]).await?;
     Ok(())
 }
 

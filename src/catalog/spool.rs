@@ -90,7 +90,8 @@ pub async fn seal(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<i64,
 }
 
 /// Holds every deletion of the pass that nobody has approved, that is not the source of a rename, and that was not begun
-/// before; answers how many are newly held. What is held leaves the spool.
+/// before; answers how many are newly held. What is held leaves the spool, and so does what was held or rejected before: in the same
+/// statement, since what leaves it may make another look like the source of a rename.
 ///
 /// # Errors
 /// If the catalog can't be written to.
@@ -125,14 +126,15 @@ async fn hold_kinds(
              SELECT $1, path, 'held', size, md5, $3 FROM held
          ), left_alone AS (
              DELETE FROM portail.pending_delete p USING sorted s
-             WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = s.path AND s.kind = ANY($4)
+             WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = s.path
+               AND (s.kind = ANY($4) OR s.kind IN ('held', 'rejected'))
          )
          SELECT count(*) FROM held"
     );
     catalog.count("hold deletions", &sql, &[&folder.0, &pass, &reason, &kinds]).await
 }
 
-/// Takes out of the spool what waits for a person's decision, or has got a no.
+/// Takes out of the spool what waits for a person's decision, or has got a no, where nothing more is held.
 ///
 /// # Errors
 /// If the catalog can't be written to.

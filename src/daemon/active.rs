@@ -27,6 +27,7 @@ use crate::sync::gate::Gate;
 use crate::sync::pass::Worlds;
 use crate::sync::pipeline::{Endurance, Mode, Pipeline, WatchDirectory};
 use crate::sync::record::Recorder;
+use crate::sync::unseen::Unseen;
 use crate::sync::worker;
 
 /// A busy machine may bring an event this much later than the debouncer alone would.
@@ -61,15 +62,16 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
     let start = catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
-    let identity = match record.identity {
-        None if start.rows == 0 => {
-            // Before the first row: were it left to the end of the first reconciliation, one that breaks off would leave rows
-            // that any folder could claim, and deletions that events tell of meanwhile could not be judged.
-            catalog::folder::take_identity(&worlds.catalog, record.id, &activity.seen).await?;
-            Some(activity.seen)
-        }
-        known => known,
+    let identity = if start.rows == 0 {
+        // Before the first row: were it left to the end of the first reconciliation, deletions that events tell of meanwhile could
+        // not be judged, and one that breaks off would leave rows that any folder could claim.
+        catalog::folder::take_identity(&worlds.catalog, record.id, &activity.seen).await?;
+        Some(activity.seen)
+    } else {
+        record.identity
     };
+    // Nor was all finished that it had taken off the queue, which lives on.
+    activity.live.feed.take_back();
     activity.live.in_doubt.store(false, Ordering::Relaxed);
     activity.live.catching_up.store(true, Ordering::Relaxed);
     let cancel = cancel.child_token();
@@ -150,6 +152,7 @@ fn pipeline(
         refused: AtomicU32::new(0),
         cancel,
         watch_directory: watches.then_some(watch_directory),
+        unseen: Unseen::default(),
         endurance: Some(Endurance {
             gate,
             absent,

@@ -7,18 +7,12 @@ use std::sync::Arc;
 use crate::catalog;
 use crate::config::settings::FolderSettings;
 use crate::local::identity;
-use crate::logging::success;
-use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath};
+use crate::model::{FolderId, Identity, RelPath};
 use crate::plan::{self, IdentityVerdict};
-use crate::queue::{Hint, Job, Settled};
-use crate::sync::act::chain;
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::{Pipeline, blocking};
 use crate::sync::reconcile::Found;
-
-/// Objects that S3 removes in one request.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
-const PAGE: i64 = 1000;
+use crate::sync::removal::{PAGE, drain, identity_of_open, still_absent};
 
 /// What the pass knows of the folder's identity.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +79,7 @@ pub async fn settle(
         }
     }
     if found.is_complete() {
-        catalog::held::forget_returned(&pipeline.catalog, id, pass).await?;
+        forget_returned(pipeline, id, pass).await?;
     }
     catalog::held::apply_rejections(&pipeline.catalog, id).await?;
     // A path that is tried again may be found gone at any time; what it spools from here on is for the next pass to judge.
@@ -124,10 +118,8 @@ pub async fn settle_events(
     before: u64,
     rows_synced: u64,
 ) -> Result<Verdict, SyncError> {
-    match identity_now(pipeline).await? {
-        Ok(now) if Some(&now) == known => {}
-        Ok(_) => return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges")),
-        Err(error) => return Ok(postponed(&format!("the folder could not be looked at: {error}"))),
+    if Some(identity_of_open(pipeline).await?) != known.copied() {
+        return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges"));
     }
     let tally = catalog::spool::tally(&pipeline.catalog, id, pass).await?;
     let reason = match tally.fresh() {
@@ -151,6 +143,22 @@ async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, 
     blocking("identity", move || identity::read(&path)).await
 }
 
+/// Forgets held deletions whose file is back, or of which nothing is left. A complete pass has not spooled them, but that is not
+/// enough: a file that has gone since the pass went by is held by those who saw it go.
+async fn forget_returned(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
+    let mut after: Option<RelPath> = None;
+    loop {
+        let start = after.as_ref().map(RelPath::as_str);
+        let page = catalog::held::not_spooled(&pipeline.catalog, id, pass, start, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        let with_row = page.iter().filter(|(_, has_row)| *has_row).map(|(path, _)| path.clone()).collect();
+        let gone: HashSet<RelPath> = still_absent(pipeline, with_row).await?.into_iter().collect();
+        let over: Vec<RelPath> = page.into_iter().map(|(path, _)| path).filter(|path| !gone.contains(path)).collect();
+        catalog::held::forget(&pipeline.catalog, id, &over).await?;
+    }
+}
+
 /// Holds what must be held, and drains the rest.
 async fn carry_out(
     pipeline: &Arc<Pipeline>,
@@ -166,97 +174,13 @@ async fn carry_out(
             catalog::spool::hold(&pipeline.catalog, id, pass, reason).await?
         };
         tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
+    } else {
+        catalog::spool::leave_held(&pipeline.catalog, id, pass).await?;
     }
-    catalog::spool::leave_held(&pipeline.catalog, id, pass).await?;
     drain(pipeline, id, pass).await?;
     Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason, doubtful_folder: false }))
 }
 
 fn postponed(reason: &str) -> Verdict {
     Verdict::Postponed { reason: reason.to_owned() }
-}
-
-/// Acts on what the spool still holds, a page at a time.
-async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
-    let mut after: Option<RelPath> = None;
-    while !pipeline.cancel.is_cancelled() {
-        let start = after.as_ref().map(RelPath::as_str);
-        let page = catalog::spool::next_page(&pipeline.catalog, id, pass, start, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.clone());
-        // Nobody may upload what is being removed. A path that is in the queue is looked at by a worker anyway.
-        let claims = pipeline.feed.claim(page.clone());
-        let removed = remove_absent(pipeline, id, &claims).await;
-        for claim in &claims {
-            pipeline.feed.settle(claim, Settled::Done);
-        }
-        removed?;
-        catalog::spool::unspool(&pipeline.catalog, id, pass, &page).await?;
-    }
-    Ok(())
-}
-
-async fn remove_absent(pipeline: &Arc<Pipeline>, id: FolderId, claims: &[Job]) -> Result<(), SyncError> {
-    let paths = claims.iter().map(|claim| RelPath::clone(&claim.path)).collect();
-    let gone = still_absent(pipeline, paths).await?;
-    remove(pipeline, id, &gone).await
-}
-
-/// The fresh look that each deletion needs right before it.
-async fn still_absent(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<Vec<RelPath>, SyncError> {
-    let root = Arc::clone(&pipeline.root);
-    blocking("look", move || paths.into_iter().filter(|path| root.look(path) == Local::Absent).collect()).await
-}
-
-/// A file that came back in the last moment has a row that says `deleting`: its object is still there, but nobody vouches for it
-/// any more until the path is looked at again.
-async fn nominate_returned(pipeline: &Arc<Pipeline>, marked: Vec<RelPath>, doomed: &[RelPath]) {
-    let doomed: HashSet<&RelPath> = doomed.iter().collect();
-    for path in marked.into_iter().filter(|path| !doomed.contains(path)) {
-        tokio::select! {
-            () = pipeline.feed.nominate(path, Hint::EVENT, None) => {}
-            () = pipeline.cancel.cancelled() => return,
-        }
-    }
-}
-
-/// Row `deleting`, object, row gone: a crash anywhere in between is finished by the next pass.
-async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Result<(), SyncError> {
-    let marked = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
-    // A page is one request, and the rows took a moment: look again at what is about to go.
-    let doomed = still_absent(pipeline, marked.clone()).await?;
-    nominate_returned(pipeline, marked, &doomed).await;
-    if doomed.is_empty() {
-        return Ok(());
-    }
-    let keys: Vec<ObjectKey> = doomed.iter().map(|path| pipeline.key(path)).collect();
-    let answers = {
-        let _slot = pipeline.bounds.throttle.slot().await;
-        pipeline.bucket.delete(&keys).await
-    };
-    let mut by_key: std::collections::HashMap<ObjectKey, _> = answers.into_iter().collect();
-    let mut gone = Vec::with_capacity(doomed.len());
-    let mut fatal = None;
-    for (path, key) in doomed.into_iter().zip(keys) {
-        match by_key.remove(&key) {
-            Some(Ok(())) => {
-                success!(folder = %pipeline.folder.name, path = %path, key = %key, action = "deleted", "deleted {path}");
-                gone.push(path);
-            }
-            Some(Err(error)) => {
-                let why = chain(&error);
-                tracing::error!(folder = %pipeline.folder.name, path = %path, key = %key, action = "failed", error = %why, "failed to delete {path}: {why}");
-                pipeline.report.failed(&path, &format!("delete its object: {why}"));
-                if error.retry() == crate::model::Retry::Fatal {
-                    fatal = Some(error);
-                }
-            }
-            // The store said nothing of it, so nothing is known: the row stays `deleting`, and the next pass asks again.
-            None => pipeline.report.failed(&path, "delete its object: the store did not answer for it"),
-        }
-    }
-    catalog::record::deleted(&pipeline.catalog, id, &gone).await?;
-    catalog::held::forget(&pipeline.catalog, id, &gone).await?;
-    pipeline.report.done_many(EventKind::Deleted, gone.len() as u64);
-    fatal.map_or(Ok(()), |error| Err(pipeline.remote_fatal(error)))
 }

@@ -22,6 +22,7 @@ use crate::sync::pipeline::{Bounds, Mode, Pipeline, PlannedStep, blocking};
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
+use crate::sync::unseen::Unseen;
 use crate::sync::{uploads, worker};
 
 /// What a pass works with.
@@ -219,6 +220,7 @@ fn pipeline(
         // A token of its own: a folder that stops itself stops no other.
         cancel: cancel.child_token(),
         watch_directory: None,
+        unseen: Unseen::default(),
         endurance: None,
     })
 }

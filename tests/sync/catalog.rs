@@ -370,6 +370,20 @@ async fn a_spool_is_sorted_by_what_may_be_done_with_it() {
 }
 
 #[tokio::test]
+async fn what_is_held_already_does_not_become_the_source_of_a_rename_when_its_hard_link_is_held() {
+    let both = ["held=1", "fresh=1"];
+    let world = World::with_synced(&both).await;
+    world.spool(1, &both).await;
+    assert_eq!(spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap(), 2);
+    // One was back for a while.
+    held::forget(&world.catalog, world.folder, &[path_of("fresh=1")]).await.unwrap();
+    world.spool(2, &both).await;
+    assert_eq!(world.tally(2).await, Tally { total: 2, held: 1, ..Tally::default() });
+    assert_eq!(spool::hold(&world.catalog, world.folder, 2, "test").await.unwrap(), 1);
+    assert_eq!(world.spooled(2).await, [""; 0], "nothing is left to be deleted");
+}
+
+#[tokio::test]
 async fn a_decision_covers_a_path_and_what_lies_below_it() {
     let paths = ["a", "a!", "a-b", "a.b", "a/", "a/b", "a/b/c", "a/é", "a0", "aa", "A/b", "b%", "b%/c", "bxc"];
     let world = World::with_synced(&paths).await;
@@ -421,13 +435,19 @@ async fn a_decision_is_announced() {
 }
 
 #[tokio::test]
-async fn held_deletes_whose_file_is_back_are_forgotten() {
-    let world = World::with_synced(&["a", "b"]).await;
-    world.spool(1, &["a", "b"]).await;
+async fn held_deletes_that_a_pass_has_not_found_are_told_from_those_of_which_nothing_is_left() {
+    let world = World::with_synced(&["a", "b", "c", "d"]).await;
+    world.spool(1, &["a", "b", "c", "d"]).await;
     spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap();
+    world.apply(&[Change::Dropped { path: path_of("c") }]).await;
     world.spool(2, &["a"]).await;
-    assert_eq!(held::forget_returned(&world.catalog, world.folder, 2).await.unwrap(), 1);
-    assert_eq!(world.db.column("SELECT path FROM portail.held_delete").await, ["a"]);
+    let not_spooled = async |after, limit| {
+        let found = held::not_spooled(&world.catalog, world.folder, 2, after, limit).await.unwrap();
+        found.into_iter().map(|(path, has_row)| (path.as_str().to_owned(), has_row)).collect::<Vec<_>>()
+    };
+    let expected = [("b", true), ("c", false), ("d", true)].map(|(path, has_row)| (path.to_owned(), has_row));
+    assert_eq!(not_spooled(None, 10).await, expected);
+    assert_eq!(not_spooled(Some("b"), 1).await, expected[1..2]);
 }
 
 #[tokio::test]
