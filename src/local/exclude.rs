@@ -19,9 +19,8 @@ pub const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Whether a file of this name is one that a restore is writing, or has left behind when it was killed. It is never synced.
 pub fn is_temporary(name: &[u8]) -> bool {
-    let middle = name
-        .strip_prefix(TEMPORARY_PREFIX.as_bytes())
-        .and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX.as_bytes()));
+    let middle =
+        name.strip_prefix(TEMPORARY_PREFIX.as_bytes()).and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX.as_bytes()));
     middle.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
 }
 

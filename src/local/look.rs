@@ -91,13 +91,8 @@ impl Root {
         let remote_kind = identity::remote_kind(&fd);
         let bad_rules = |source| RootError::Excludes { path: folder.path.clone(), source };
         let no_rules = Excludes::new(&[], None).map_err(bad_rules)?;
-        let mut root = Self {
-            path,
-            beneath: Beneath::new(fd),
-            excludes: no_rules,
-            symlinks: folder.symlinks,
-            remote_kind,
-        };
+        let mut root =
+            Self { path, beneath: Beneath::new(fd), excludes: no_rules, symlinks: folder.symlinks, remote_kind };
         let ignore_file = root.read_ignore_file().map_err(|source| bad_rules(ExcludeError::Read(source)))?;
         root.excludes = Excludes::new(&folder.exclude, ignore_file.as_deref()).map_err(bad_rules)?;
         Ok(root)

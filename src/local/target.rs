@@ -84,7 +84,9 @@ pub enum Obstacle {
     #[error("go to its directory: a symbolic link stands above it, which is not followed; remove the link")]
     LinkAbove,
     /// A directory above it is a file.
-    #[error("go to its directory: a file stands in the place of a directory; remove it, or restore to another directory")]
+    #[error(
+        "go to its directory: a file stands in the place of a directory; remove it, or restore to another directory"
+    )]
     FileAbove,
     /// Something has appeared at its path since it was looked at.
     #[error("give it its name: something else has appeared there meanwhile; run the restore again")]

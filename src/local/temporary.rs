@@ -173,4 +173,3 @@ fn timespec(stamp: Stamp) -> Timespec {
     const SECOND: i64 = 1_000_000_000;
     Timespec { tv_sec: stamp.0.div_euclid(SECOND), tv_nsec: stamp.0.rem_euclid(SECOND) as _ }
 }
-
