@@ -26,6 +26,7 @@ mod daemon_status;
 mod daemon_storm;
 mod daemon_work;
 mod deletes;
+mod download;
 mod dry_run;
 mod identity;
 mod names;
