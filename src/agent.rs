@@ -18,8 +18,8 @@ use crate::sync::pipeline::{Bounds, PlannedStep};
 use crate::sync::report::Report;
 use crate::sync::throttle::Throttle;
 
-/// How long `sync` waits for another agent to let go of a folder.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a command waits for another agent to let go of a folder.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// Paths that a pass has under way at most: more would only sit in memory, since a reconciliation can wait for room.
 const PASS_QUEUE: usize = 4096;
 
@@ -117,6 +117,11 @@ impl Connected {
             queue_capacity: queue,
         };
         Ok(Self { catalog, client, bounds })
+    }
+
+    /// The slots for requests, which all share.
+    pub fn throttle(&self) -> Arc<Throttle> {
+        Arc::clone(&self.bounds.throttle)
     }
 
     /// Brings the schema up to date.

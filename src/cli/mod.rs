@@ -21,6 +21,7 @@ pub mod explain;
 pub mod migrate;
 pub mod output;
 pub mod progress;
+pub mod restore;
 pub mod run;
 pub mod status;
 pub mod summary;
@@ -28,8 +29,10 @@ pub mod sync;
 
 mod exit;
 mod flag;
+mod signals;
 
 pub use exit::{Exit, UsageError};
+pub use restore::RestoreArgs;
 
 /// Mirrors local folders to an S3 bucket and records each file in PostgreSQL.
 #[derive(Debug, Parser)]
@@ -75,6 +78,11 @@ pub enum Command {
     ///
     /// From the daemon, if one answers at monitor.listen, and from the catalog.
     Status(StatusArgs),
+    /// Brings files back from the bucket, checked by their MD5, with modification time and mode
+    ///
+    /// Files that are there already are left alone, so a restore that was interrupted goes on where it was. Needs nothing but the
+    /// bucket; where the catalog knows the folder, it says what is to be brought back.
+    Restore(RestoreArgs),
     /// Validates the configuration and tries each thing that it names
     ///
     /// Folders, inotify limits, PostgreSQL, and the bucket's permissions, by writing and removing a probe object. One line
@@ -250,6 +258,7 @@ async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit
         Command::Run => Ok(Exit::Usage),
         Command::Sync(args) => sync::run(&effective.settings, args).await,
         Command::Status(args) => status::run(&effective.settings, args).await,
+        Command::Restore(args) => restore::run(&effective.settings, args).await,
         Command::Check(args) => check::run(&effective.settings, args).await,
         Command::Deletes(command) => deletes::run(&effective.settings, command).await,
         Command::Explain { path } => explain::run(&effective.settings, &path).await,

@@ -58,14 +58,19 @@ pub fn to_text(outcomes: &[Outcome], requests: &BTreeMap<Operation, u64>, took: 
     for outcome in outcomes {
         write_folder(&mut text, outcome);
     }
+    let _ = writeln!(text, "{}", requests_line(requests, took));
+    text
+}
+
+/// The last line of a summary.
+pub fn requests_line(requests: &BTreeMap<Operation, u64>, took: Duration) -> String {
     let requests: Vec<String> = requests
         .iter()
         .filter(|(_, count)| **count > 0)
         .map(|(op, count)| format!("{count} {}", op.as_str()))
         .collect();
     let requests = if requests.is_empty() { "none".to_owned() } else { requests.join(", ") };
-    let _ = writeln!(text, "S3 requests: {requests}; {:.1} s", took.as_secs_f64());
-    text
+    format!("S3 requests: {requests}; {:.1} s", took.as_secs_f64())
 }
 
 fn write_folder(text: &mut String, outcome: &Outcome) {
@@ -126,7 +131,8 @@ fn write_held(text: &mut String, outcome: &Outcome, end: &PassEnd, reason: Optio
     let _ = writeln!(text, "    agent-portail deletes approve --folder {folder}    (or reject, to keep the objects)");
 }
 
-fn write_paths<T>(text: &mut String, title: &str, paths: &Counted<T>, show: impl Fn(&T) -> String) {
+/// A number of things under a title, the first of them by name.
+pub fn write_paths<T>(text: &mut String, title: &str, paths: &Counted<T>, show: impl Fn(&T) -> String) {
     if paths.count == 0 {
         return;
     }
