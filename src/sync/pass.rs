@@ -178,7 +178,8 @@ pub async fn plan(
     run(&pipeline, None).await
 }
 
-async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::Identity), SyncError> {
+/// Opens the folder, and says which one it is.
+pub(super) async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::Identity), SyncError> {
     let (name, folder) = (folder.name.clone(), folder.clone());
     let opened = blocking("open", move || {
         let root = Root::open(&folder)?;
@@ -189,7 +190,8 @@ async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::
     opened.await?.map_err(|source| SyncError::Root { folder: name, source: Box::new(source) })
 }
 
-fn pipeline(
+/// What a single pass works with.
+pub(super) fn pipeline(
     worlds: &Worlds,
     root: Arc<Root>,
     id: Option<FolderId>,

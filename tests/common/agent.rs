@@ -175,6 +175,31 @@ impl Agent {
         self.run(&all).await
     }
 
+    /// `verify --json`: the differences as path and kind, in order, and the summary of the folder.
+    pub async fn verify(&self, args: &[&str], code: i32) -> (Vec<(String, String)>, Value) {
+        let mut all = vec!["verify", "--json"];
+        all.extend(args);
+        let outcome = self.run(&all).await.expect_code(code);
+        let mut lines: Vec<Value> = outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let summary = lines.pop().unwrap()["folders"][0].clone();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let mut found: Vec<_> = lines.iter().map(|line| (text(&line["path"]), text(&line["kind"]))).collect();
+        found.sort();
+        (found, summary)
+    }
+
+    /// Plants damage that leaves no trace: the row and its object are those of another content of the same length, as if that
+    /// had been synced, and the file had decayed since.
+    pub async fn damage(&self, path: &str) {
+        let was: Vec<u8> = fs::read(self.path(path)).unwrap().iter().map(|byte| byte ^ 1).collect();
+        let key = format!("{}{path}", self.prefix);
+        self.s3.put(&self.bucket, &key, was.clone()).await;
+        let (md5, etag) = (md5_hex(&was), self.s3.object(&self.bucket, &key).await.unwrap().etag);
+        let sql =
+            format!("UPDATE portail.file SET md5 = '\\x{md5}', etag = '{etag}' WHERE path = '{path}' RETURNING 1");
+        assert_eq!(self.db.rows(&sql).await.len(), 1);
+    }
+
     /// Another directory beside the folder.
     pub fn aside(&self, name: &str) -> PathBuf {
         self.home.path().join(name)

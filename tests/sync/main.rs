@@ -42,3 +42,4 @@ mod restore_hostile;
 mod safety;
 mod skip;
 mod uploads;
+mod verify;
