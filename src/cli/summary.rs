@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::agent::Watched;
+use crate::catalog::verification;
 use crate::config::settings::FolderSettings;
 use crate::model::Printable;
 use crate::plan;
@@ -39,7 +40,10 @@ impl Outcome {
     /// Whether folder, bucket and catalog agree now. Foreign objects and skipped entries don't count against it.
     pub fn is_in_sync(&self) -> bool {
         self.summary.failures.count == 0
-            && self.end.as_ref().is_ok_and(|end| end.held == 0 && end.verdict == Some(Verdict::Drained))
+            && self
+                .end
+                .as_ref()
+                .is_ok_and(|end| end.held == 0 && end.damaged == 0 && end.verdict == Some(Verdict::Drained))
     }
 
     /// Whether a plan could be made.
@@ -103,6 +107,9 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
     write_paths(text, "objects that are not ours (kept)", &summary.foreign, String::clone);
     write_paths(text, "FAILED", &summary.failures, |(path, why)| format!("{path}: {why}"));
     if let Ok(end) = &outcome.end {
+        if end.damaged > 0 {
+            let _ = writeln!(text, "  DAMAGED: {}", verification::damage(end.damaged));
+        }
         match &end.verdict {
             Some(Verdict::Postponed { reason }) => {
                 let _ = writeln!(text, "  deletions postponed: {}", Printable(reason));
@@ -202,6 +209,7 @@ fn folder_json(outcome: &Outcome) -> serde_json::Value {
         "foreign": summary.foreign.count,
         "skipped": skipped,
         "held": held,
+        "damaged": outcome.end.as_ref().map_or(0, |end| end.damaged),
         "failed": summary.failures.count,
         "failures": failures,
     })

@@ -100,6 +100,10 @@ fn state_of(shared: &Shared) -> (FolderState, Option<String>) {
     if failed > 0 {
         reasons.push(format!("{failed} paths failed"));
     }
+    let damaged = live.damaged.load(Ordering::Relaxed);
+    if damaged > 0 {
+        reasons.push(catalog::verification::damage(damaged));
+    }
     if !reasons.is_empty() {
         return (FolderState::Degraded, Some(reasons.join(", ")));
     }

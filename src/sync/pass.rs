@@ -71,6 +71,8 @@ pub struct PassEnd {
     pub verdict: Option<Verdict>,
     /// Deletions that wait for a person.
     pub held: u64,
+    /// Files that the daemon's verification has found damaged, and that nobody has replaced since.
+    pub damaged: u64,
     /// It was stopped before its end.
     pub interrupted: bool,
 }
@@ -129,6 +131,9 @@ fn judge(worlds: &Worlds, end: &PassEnd) -> (FolderState, Option<String>) {
     if end.held > 0 {
         reasons.push(format!("{} deletions are held", end.held));
     }
+    if end.damaged > 0 {
+        reasons.push(catalog::verification::damage(end.damaged));
+    }
     if let Some(Verdict::Postponed { reason }) = &end.verdict {
         reasons.push(reason.clone());
     }
@@ -157,6 +162,7 @@ async fn sync_claimed(worlds: &Worlds, record: &FolderRecord, cancel: Cancellati
         catalog::folder::finish_pass(&worlds.catalog, id).await?;
     }
     end.held = catalog::held::held_count(&worlds.catalog, id).await?;
+    end.damaged = catalog::verification::damaged_count(&worlds.catalog, id).await?;
     Ok(end)
 }
 
@@ -268,5 +274,5 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
     if !pipeline.cancel.is_cancelled() {
         uploads::sweep(pipeline).await?;
     }
-    Ok(PassEnd { found, verdict, held: 0, interrupted: pipeline.cancel.is_cancelled() })
+    Ok(PassEnd { found, verdict, held: 0, damaged: 0, interrupted: pipeline.cancel.is_cancelled() })
 }

@@ -31,6 +31,7 @@ mod observe;
 mod outcome;
 mod remedy;
 
+pub(crate) use observe::read_file;
 pub use outcome::{Difference, Options, Tell, Verified};
 pub use remedy::Remedy;
 

@@ -25,6 +25,7 @@ mod daemon_mount;
 mod daemon_outage;
 mod daemon_status;
 mod daemon_storm;
+mod daemon_verify;
 mod daemon_work;
 mod deletes;
 mod download;
