@@ -9,6 +9,7 @@ use futures_util::stream;
 
 use super::judge::{Content, Observation};
 use super::{READERS, Verifier};
+use crate::catalog::file::Asked;
 use crate::local::hash::{self, ReadError};
 use crate::local::look::Root;
 use crate::model::{FileMeta, Listed, Local, RelPath, Remote, Retry, Row};
@@ -107,7 +108,7 @@ impl Verifier {
     pub(super) async fn observe(&self, paths: &[RelPath]) -> Result<Vec<Observation>, SyncError> {
         let pipeline = &self.pipeline;
         let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-        let rows = pipeline.rows(&names).await?;
+        let rows = pipeline.find(Asked { paths: &names, ..Asked::default() }).await?.rows;
         let mut rows: HashMap<String, Row> = rows.into_iter().map(|row| (row.path.as_str().to_owned(), row)).collect();
         let (root, looked) = (Arc::clone(&pipeline.root), paths.to_vec());
         let looks = move || looked.iter().map(|path| root.look(path)).collect::<Vec<Local>>();
