@@ -59,8 +59,12 @@ model: setup ## Runs the daemon while everything goes wrong; SEED=n repeats a se
 soak: setup ## Runs the daemon for MINUTES=20 on files that change, and fails if it grows
 	SOAK_MINUTES=$(MINUTES) $(CARGO) test --test soak $(ARGS)
 
+.PHONY: faults
+faults: setup ## Brings about everything that may go wrong, and prints a table; ARGS=words for some, ARGS=--write for the manual
+	$(CARGO) test --features failpoints --test faults -- $(ARGS)
+
 .PHONY: test-all
-test-all: test test-garage ## Runs all tests, also those too slow for each change
+test-all: test test-garage faults ## Runs all tests, also those too slow for each change
 	$(MAKE) soak MINUTES=5
 
 .PHONY: garage

@@ -14,6 +14,7 @@ use tokio_postgres::{AsyncMessage, Connection};
 
 use super::held::DECISION_CHANNEL;
 use super::{ANSWER, Catalog, CatalogError, Cause, SESSION};
+use crate::boundary::{Boundary, reached};
 use crate::model::Printable;
 
 /// Who holds a lock.
@@ -94,6 +95,7 @@ pub async fn try_lock(catalog: &Catalog, endpoint: &str, bucket: &str, prefix: &
             .await
             .map_err(|_| CatalogError::new(what, &catalog.place, Cause::NoAnswer))?
             .map_err(failed)?;
+        reached(Boundary::LockTaken);
         return Ok(Attempt::Held(WriterLock { _client: client, ended, decided }));
     }
     Ok(Attempt::Taken(holder(catalog, what, key).await?))

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use super::{Catalog, CatalogError, Cause, to_bigint};
+use crate::boundary::{Boundary, reached};
 use crate::model::{EventKind, FileMeta, FolderId, ObjectKey, RelPath, RowState, Synced};
 
 /// What a path's row is to say.
@@ -229,6 +230,7 @@ async fn write(
         columns.push(change);
     }
     let c = &columns;
+    reached(Boundary::BeforeRows);
     catalog
         .query(
             what,
@@ -256,6 +258,7 @@ async fn write(
             ],
         )
         .await?;
+    reached(Boundary::AfterRows);
     Ok(())
 }
 
@@ -338,6 +341,7 @@ pub async fn mark_deleting(
                WHERE h.folder_id = $1 AND h.path = file.path AND h.decision = 'rejected')
          RETURNING path";
     let rows = catalog.query(what, sql, &[&folder.0, &names]).await?;
+    reached(Boundary::Deleting);
     let mut marked = HashSet::with_capacity(rows.len());
     for row in &rows {
         marked.insert(catalog.column::<String>(what, row, 0)?);
@@ -358,5 +362,6 @@ pub async fn deleted(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> 
          INSERT INTO portail.event (folder_id, path, kind, size, md5, version_id)
          SELECT $1, path, 'deleted', size, md5, version_id FROM gone";
     catalog.query("record deletions", sql, &[&folder.0, &names]).await?;
+    reached(Boundary::RowsGone);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The spool of a pass's deletions: found, not yet judged.
 
 use super::{Catalog, CatalogError};
+use crate::boundary::{Boundary, reached};
 use crate::model::{FolderId, RelPath};
 
 /// What a pass has spooled, by what may be done with it. The parts don't overlap.
@@ -36,6 +37,7 @@ pub async fn spool(catalog: &Catalog, folder: FolderId, pass: i64, paths: &[RelP
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
     let raw: Vec<Option<&[u8]>> = paths.iter().map(RelPath::raw_if_different).collect();
     catalog.query("spool deletions", sql, &[&folder.0, &pass, &names, &raw]).await?;
+    reached(Boundary::Spooled);
     Ok(())
 }
 
@@ -179,6 +181,7 @@ pub async fn unspool(catalog: &Catalog, folder: FolderId, pass: i64, paths: &[Re
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
     let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2 AND path = ANY($3)";
     catalog.query("take deletions out of the spool", sql, &[&folder.0, &pass, &names]).await?;
+    reached(Boundary::Unspooled);
     Ok(())
 }
 
@@ -200,7 +203,8 @@ pub async fn spool_approved(catalog: &Catalog, folder: FolderId, pass: i64) -> R
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn drop_spool(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<(), CatalogError> {
-    let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2";
+    // Under both of its numbers: see `seal`.
+    let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass IN ($2::bigint, -$2::bigint)";
     catalog.query("drop the spool", sql, &[&folder.0, &pass]).await?;
     Ok(())
 }

@@ -28,6 +28,7 @@ use crate::sync::gate::Gate;
 use crate::sync::pass::Worlds;
 use crate::sync::pipeline::{Endurance, Mode, Pipeline, WatchDirectory};
 use crate::sync::record::Recorder;
+use crate::sync::unrecorded::Unrecorded;
 use crate::sync::unseen::Unseen;
 use crate::sync::worker;
 
@@ -82,7 +83,11 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let (absent, found_absent) = mpsc::channel(1000);
     let gate = Arc::new(Gate::default());
     let pipeline = pipeline(&activity, record.id, recorder, absent, Arc::clone(&gate), cancel.clone());
-    let reaper = Arc::new(Reaper { judging: Mutex::new(Hour::default()), identity: std::sync::Mutex::new(identity) });
+    let reaper = Arc::new(Reaper {
+        judging: Mutex::new(Hour::default()),
+        identity: std::sync::Mutex::new(identity),
+        abandoned: std::sync::Mutex::default(),
+    });
     let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
 
     let mut tasks = Tasks::default();
@@ -159,6 +164,7 @@ fn pipeline(
         cancel,
         watch_directory: watches.then_some(watch_directory),
         unseen: Unseen::default(),
+        unrecorded: Unrecorded::default(),
         losses: AtomicU64::new(0),
         endurance: Some(Endurance {
             gate,

@@ -51,7 +51,8 @@ async fn act_on_decisions(shared: &Shared, id: FolderId) -> Result<(), SyncError
     catalog::held::apply_rejections(&pipeline.catalog, id).await?;
     let number = catalog::folder::next_pass(&pipeline.catalog, id).await?;
     if catalog::spool::spool_approved(&pipeline.catalog, id, number).await? > 0 {
-        reap::judge(pipeline, id, &shared.reaper, number).await?;
+        let judged = reap::judge(pipeline, id, &shared.reaper, number).await;
+        judged.inspect_err(|_| shared.reaper.abandon(number))?;
     }
     count_trouble(shared, id).await
 }

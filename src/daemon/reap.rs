@@ -1,12 +1,12 @@
 //! Deletions that events have led to: gathered for a moment, judged together, and counted over an hour.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
 
-use crate::catalog;
+use crate::catalog::{self, CatalogError};
 use crate::model::{EventKind, FolderId, Identity, RelPath};
 use crate::sync::deletes::{self, Verdict};
 use crate::sync::error::SyncError;
@@ -30,6 +30,28 @@ pub struct Reaper {
     pub judging: Mutex<Hour>,
     /// In the catalog; none until the first full pass has taken it.
     pub identity: std::sync::Mutex<Option<Identity>>,
+    /// Passes that broke off: what they have spooled is judged by nobody any more.
+    pub abandoned: std::sync::Mutex<Vec<i64>>,
+}
+
+impl Reaper {
+    /// A pass broke off, most likely in an outage: what it has spooled can't be dropped now.
+    pub fn abandon(&self, pass: i64) {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(pass);
+    }
+
+    /// Drops what passes that broke off have spooled; the deletions are found again.
+    ///
+    /// # Errors
+    /// If the catalog can't be written to.
+    pub async fn drop_abandoned(&self, pipeline: &Pipeline, id: FolderId) -> Result<(), CatalogError> {
+        loop {
+            let next = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).last().copied();
+            let Some(pass) = next else { return Ok(()) };
+            catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
+            self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != pass);
+        }
+    }
 }
 
 /// The deletions of the last hour.
@@ -90,6 +112,22 @@ async fn round(
     absent: &mut mpsc::Receiver<RelPath>,
 ) -> Result<(), SyncError> {
     let pass = catalog::folder::next_pass(&pipeline.catalog, id).await?;
+    let judged = gather(pipeline, id, reaper, pass, first, absent).await;
+    if judged.is_err() {
+        reaper.abandon(pass);
+    }
+    judged
+}
+
+/// What comes within a moment is spooled and judged together.
+async fn gather(
+    pipeline: &Arc<Pipeline>,
+    id: FolderId,
+    reaper: &Reaper,
+    pass: i64,
+    first: RelPath,
+    absent: &mut mpsc::Receiver<RelPath>,
+) -> Result<(), SyncError> {
     let mut batch = vec![first];
     let deadline = tokio::time::Instant::now() + GATHER_LONGEST;
     loop {
@@ -119,7 +157,7 @@ pub async fn judge(pipeline: &Arc<Pipeline>, id: FolderId, reaper: &Reaper, pass
         Some(base) => base,
         None => catalog::folder::synced_count(&pipeline.catalog, id).await?,
     };
-    let known = *reaper.identity.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let known = *reaper.identity.lock().unwrap_or_else(PoisonError::into_inner);
     let before = pipeline.report.count(EventKind::Deleted);
     let verdict = deletes::settle_events(pipeline, id, pass, known.as_ref(), hour.count(), base).await;
     let deleted = pipeline.report.count(EventKind::Deleted).saturating_sub(before);

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::boundary::{Boundary, reached};
 use crate::catalog;
 use crate::config::settings::FolderSettings;
 use crate::local::identity;
@@ -177,6 +178,7 @@ async fn carry_out(
     } else {
         catalog::spool::leave_held(&pipeline.catalog, id, pass).await?;
     }
+    reached(Boundary::Judged);
     drain(pipeline, id, pass).await?;
     Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason, doubtful_folder: false }))
 }

@@ -19,6 +19,7 @@ mod removal;
 pub mod report;
 mod streams;
 pub mod throttle;
+pub mod unrecorded;
 pub mod unseen;
 pub mod uploads;
 pub mod verify;

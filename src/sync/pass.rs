@@ -22,6 +22,7 @@ use crate::sync::pipeline::{Bounds, Mode, Pipeline, PlannedStep, blocking};
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
+use crate::sync::unrecorded::Unrecorded;
 use crate::sync::unseen::Unseen;
 use crate::sync::{uploads, worker};
 
@@ -229,6 +230,7 @@ pub(super) fn pipeline(
         cancel: cancel.child_token(),
         watch_directory: None,
         unseen: Unseen::default(),
+        unrecorded: Unrecorded::default(),
         losses: AtomicU64::new(0),
         endurance: None,
     })

@@ -57,10 +57,12 @@ pub enum Extent {
 pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> Result<Found, SyncError> {
     // Before the first row is read: what is acted on from here on may differ from what the rows say.
     let began = Instant::now();
-    pipeline.unseen.forget_within(match extent {
+    let within = match extent {
         Extent::Folder => "",
         Extent::Tree(path) => path.as_str(),
-    });
+    };
+    pipeline.unseen.forget_within(within);
+    pipeline.unrecorded.forget_within(within);
     let mut streams = Streams::open(pipeline, extent).await?;
     let mut merging = Merging {
         pipeline,

@@ -5,13 +5,18 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use s3s::dto::*;
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::index::{self, Upload};
 use super::store::{Store, check_conditions};
 
 /// The least size of all parts but the last.
 const MIN_PART: u64 = 5 << 20;
+
+/// Does something whole even if whoever has asked for it goes meanwhile: hyper drops what it answers with.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = S3Result<T>> + Send + 'static) -> S3Result<T> {
+    tokio::spawn(work).await.map_err(S3Error::internal_error)?
+}
 
 #[async_trait::async_trait]
 impl S3 for Store {
@@ -228,15 +233,19 @@ impl S3 for Store {
             return Err(s3_error!(EntityTooSmall));
         }
         req.input.key = upload.blob.clone();
-        let mut response = self.files().complete_multipart_upload(req).await?;
-        if let Some(future) = response.output.future.take() {
-            response.output = future.await?;
-        }
-        self.index().uploads.remove(&id);
-        response.output.version_id =
-            self.publish(&bucket, &key, upload.blob, strong(response.output.e_tag.clone())?).await?;
-        response.output.key = Some(key);
-        Ok(response)
+        let store = self.clone();
+        to_its_end(async move {
+            let mut response = store.files().complete_multipart_upload(req).await?;
+            if let Some(future) = response.output.future.take() {
+                response.output = future.await?;
+            }
+            store.index().uploads.remove(&id);
+            response.output.version_id =
+                store.publish(&bucket, &key, upload.blob, strong(response.output.e_tag.clone())?).await?;
+            response.output.key = Some(key);
+            Ok(response)
+        })
+        .await
     }
 
     async fn abort_multipart_upload(
@@ -246,9 +255,13 @@ impl S3 for Store {
         let id = req.input.upload_id.clone();
         let upload = self.upload(&id, &req.input.bucket, &req.input.key)?;
         req.input.key = upload.blob;
-        let response = self.files().abort_multipart_upload(req).await?;
-        self.index().uploads.remove(&id);
-        Ok(response)
+        let store = self.clone();
+        to_its_end(async move {
+            let response = store.files().abort_multipart_upload(req).await?;
+            store.index().uploads.remove(&id);
+            Ok(response)
+        })
+        .await
     }
 
     async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
