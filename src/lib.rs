@@ -20,10 +20,7 @@ pub mod monitor;
 pub mod remote;
 pub mod systemd;
 // Floor 0: nouns and pure logic.
-#[cfg(feature = "failpoints")]
 pub mod boundary;
-#[cfg(not(feature = "failpoints"))]
-mod boundary;
 pub mod config;
 pub mod memory;
 pub mod model;
