@@ -127,7 +127,8 @@ impl RemoteError {
             | Trouble::Damaged
             | Trouble::Precondition
             | Trouble::NotFound
-            | Trouble::Rejected => false,
+            | Trouble::Rejected
+            | Trouble::Archived => false,
         }
     }
 
