@@ -9,7 +9,8 @@ pub mod agent;
 pub mod daemon;
 #[cfg(feature = "demo")]
 pub mod demo;
-// Floor 2: keeping the worlds in step.
+// Floor 2: keeping the worlds in step, and bringing files back.
+pub mod restore;
 pub mod sync;
 // Floor 1: the worlds, and the process' surroundings.
 pub mod catalog;

@@ -10,10 +10,12 @@ pub mod history;
 pub mod lock;
 pub mod probe;
 pub mod record;
+pub mod restorable;
 pub mod schema;
 pub mod spool;
 mod tls;
 pub mod upload;
+pub mod verification;
 
 use std::time::Duration;
 

@@ -18,6 +18,7 @@ use crate::daemon::publish::publish;
 use crate::daemon::reap::{self, Hour, Reaper};
 use crate::daemon::reconciliations::reconciliations;
 use crate::daemon::tasks::Tasks;
+use crate::daemon::verification::verification;
 use crate::daemon::wishes::Wishes;
 use crate::local::look::Root;
 use crate::local::watch::Watch;
@@ -40,6 +41,8 @@ pub struct Activity {
     pub worlds: Worlds,
     /// `[sync]`.
     pub sync: SyncSettings,
+    /// `agent.verify_every`.
+    pub verify_every: Option<Duration>,
     /// The open root, and its identity when it was opened.
     pub root: Arc<Root>,
     /// See `root`.
@@ -95,6 +98,9 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     tasks.spawn("reconciliations", reconciliations(Arc::clone(&shared)));
     tasks.spawn("outages", outages(Arc::clone(&shared)));
     tasks.spawn("publish", publish(Arc::clone(&shared)));
+    if let Some(every) = shared.activity.verify_every {
+        tasks.spawn("verify", verification(Arc::clone(&shared), every));
+    }
     let lock = Arc::new(lock);
     tasks.spawn("decisions", decisions(Arc::clone(&shared), Arc::clone(&lock)));
 

@@ -57,10 +57,11 @@ async fn act_on_decisions(shared: &Shared, id: FolderId) -> Result<(), SyncError
     count_trouble(shared, id).await
 }
 
-/// Deletions that are held and paths that failed, as the catalog has them.
+/// Deletions that are held, paths that failed and files that are damaged, as the catalog has them.
 pub(super) async fn count_trouble(shared: &Shared, id: FolderId) -> Result<(), SyncError> {
     let live = &shared.activity.live;
     live.held.store(catalog::held::held_count(&shared.pipeline.catalog, id).await?, Ordering::Relaxed);
     live.failed.store(catalog::folder::failed_count(&shared.pipeline.catalog, id).await?, Ordering::Relaxed);
+    live.damaged.store(catalog::verification::damaged_count(&shared.pipeline.catalog, id).await?, Ordering::Relaxed);
     Ok(())
 }

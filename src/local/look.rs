@@ -4,15 +4,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::settings::{FolderSettings, SymlinkPolicy};
+use crate::local::beneath::{Beneath, is_symlink, path_only};
 use crate::local::exclude::{ExcludeError, Excludes, IGNORE_FILE};
 use crate::local::{identity, stat};
 use crate::model::{FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
@@ -22,13 +22,11 @@ use crate::model::{FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
 pub struct Root {
     /// Canonical: no link is left in it.
     path: PathBuf,
-    fd: OwnedFd,
+    beneath: Beneath,
     excludes: Excludes,
     symlinks: SymlinkPolicy,
     /// Of the file system, if its stamps come from another clock.
     remote_kind: Option<&'static str>,
-    /// Cleared when the kernel has no `openat2` (before Linux 5.6, or a filter refuses it).
-    has_openat2: AtomicBool,
 }
 
 /// The folder can't be used at all; its files are unknown, not absent.
@@ -93,14 +91,8 @@ impl Root {
         let remote_kind = identity::remote_kind(&fd);
         let bad_rules = |source| RootError::Excludes { path: folder.path.clone(), source };
         let no_rules = Excludes::new(&[], None).map_err(bad_rules)?;
-        let mut root = Self {
-            path,
-            fd,
-            excludes: no_rules,
-            symlinks: folder.symlinks,
-            remote_kind,
-            has_openat2: AtomicBool::new(cfg!(target_os = "linux")),
-        };
+        let mut root =
+            Self { path, beneath: Beneath::new(fd), excludes: no_rules, symlinks: folder.symlinks, remote_kind };
         let ignore_file = root.read_ignore_file().map_err(|source| bad_rules(ExcludeError::Read(source)))?;
         root.excludes = Excludes::new(&folder.exclude, ignore_file.as_deref()).map_err(bad_rules)?;
         Ok(root)
@@ -109,7 +101,7 @@ impl Root {
     fn read_ignore_file(&self) -> io::Result<Option<Vec<u8>>> {
         // Rules are a page or two; a file that is larger is not a list of rules.
         const LIMIT: u64 = 1 << 20;
-        match self.open_below(Path::new(IGNORE_FILE), OFlags::RDONLY | OFlags::NONBLOCK) {
+        match self.beneath.open(Path::new(IGNORE_FILE), OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(fd) => {
                 use io::Read as _;
                 let file = File::from(fd);
@@ -135,7 +127,7 @@ impl Root {
 
     /// Its identity: of the directory that is open, whatever stands at its path by now.
     pub fn identity(&self) -> io::Result<Identity> {
-        identity::of(&self.fd)
+        identity::of(self.fd())
     }
 
     /// Its rules.
@@ -159,7 +151,7 @@ impl Root {
     }
 
     pub(crate) fn fd(&self) -> &OwnedFd {
-        &self.fd
+        self.beneath.fd()
     }
 
     /// A fresh look at one path.
@@ -212,7 +204,7 @@ impl Root {
     }
 
     fn open_path(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd, Local> {
-        match self.open_below(path.as_path(), flags) {
+        match self.beneath.open(path.as_path(), flags) {
             Ok(fd) => Ok(fd),
             Err(Errno::NOENT | Errno::NOTDIR) => Err(Local::Absent),
             Err(Errno::LOOP) => match self.symlinks {
@@ -227,7 +219,7 @@ impl Root {
     /// Opens what the links in `path` lead to, if that is in the folder.
     fn follow(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd, Local> {
         match self.resolve(path.as_path()) {
-            Resolved::Inside(target) => self.open_below(&target, flags).map_err(|errno| match errno {
+            Resolved::Inside(target) => self.beneath.open(&target, flags).map_err(|errno| match errno {
                 Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Local::Skipped(SkipReason::BadSymlink),
                 other => unknown(other),
             }),
@@ -235,50 +227,6 @@ impl Root {
             Resolved::Bad => Err(Local::Skipped(SkipReason::BadSymlink)),
             Resolved::Unknown(error) => Err(Local::Unknown(error.to_string().into())),
         }
-    }
-
-    /// Opens `path` beneath the root; ELOOP if any part of it is a symbolic link.
-    fn open_below(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        #[cfg(target_os = "linux")]
-        if self.has_openat2.load(Ordering::Relaxed) {
-            use rustix::fs::ResolveFlags;
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
-                Err(Errno::NOSYS | Errno::PERM) => self.has_openat2.store(false, Ordering::Relaxed),
-                // A rename in the tree raced with the look-up; the other way has no such case.
-                Err(Errno::AGAIN) => {}
-                other => return other,
-            }
-        }
-        self.open_by_parts(path, flags)
-    }
-
-    /// As [`Self::open_below`], one part at a time, for kernels without `openat2`.
-    fn open_by_parts(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let mut parts = path.components().peekable();
-        let mut above: Option<OwnedFd> = None;
-        while let Some(part) = parts.next() {
-            let std::path::Component::Normal(name) = part else { return Err(Errno::XDEV) };
-            let parent = above.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
-            let flags = if parts.peek().is_some() {
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
-            } else {
-                flags
-            };
-            match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-                Ok(fd) if flags.contains(path_only()) && is_symlink(stat::of_open(&fd)?.kind) => {
-                    return Err(Errno::LOOP);
-                }
-                Ok(fd) => above = Some(fd),
-                // A link in the place of a directory answers ENOTDIR, and must not pass for absent.
-                Err(Errno::NOTDIR) if is_symlink(stat::of_entry(parent, name.as_bytes())?.kind) => {
-                    return Err(Errno::LOOP);
-                }
-                Err(errno) => return Err(errno),
-            }
-        }
-        above.ok_or(Errno::NOENT)
     }
 
     /// Follows the links in `path`, part by part, as long as they stay in the folder.
@@ -336,21 +284,6 @@ fn unresolved(error: io::Error) -> Resolved {
 /// Why two names that are encoded alike are both left alone.
 pub(crate) fn collision_message(encoded: &str) -> Box<str> {
     format!("two names in one directory both become `{encoded}` as a key: rename one of them").into()
-}
-
-#[cfg(target_os = "linux")]
-fn path_only() -> OFlags {
-    OFlags::PATH
-}
-
-/// Without `O_PATH` a look opens the file itself; one that may not be read is then unknown.
-#[cfg(not(target_os = "linux"))]
-fn path_only() -> OFlags {
-    OFlags::RDONLY | OFlags::NONBLOCK
-}
-
-fn is_symlink(kind: FileType) -> bool {
-    kind == FileType::Symlink
 }
 
 /// What an entry of this kind is to us.

@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks, and is called from threads that may block. Nothing here knows of S3 or PostgreSQL.
 
+mod beneath;
 pub mod exclude;
 pub mod hash;
 pub mod identity;
@@ -9,5 +10,7 @@ pub mod look;
 pub mod part_digests;
 pub mod stat;
 pub mod survey;
+pub mod target;
+pub mod temporary;
 pub mod walk;
 pub mod watch;

@@ -166,7 +166,7 @@ impl Bucket {
 }
 
 /// From base64, as [`Attributes::user_metadata`] writes it.
-fn md5_from(text: &str) -> Option<Digest> {
+pub(super) fn md5_from(text: &str) -> Option<Digest> {
     STANDARD.decode(text).ok().and_then(|bytes| Digest::from_slice(&bytes))
 }
 

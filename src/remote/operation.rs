@@ -15,6 +15,10 @@ pub enum Operation {
     CopyObject,
     /// Size, ETag and metadata.
     HeadObject,
+    /// The same with its bytes.
+    GetObject,
+    /// As [`Self::GetObject`], of a version that need not be the current one: the same request, and a permission of its own.
+    GetObjectVersion,
     /// One.
     DeleteObject,
     /// Up to 1,000.
@@ -37,10 +41,11 @@ pub enum Operation {
 
 impl Operation {
     /// All that are requests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PutObject,
         Self::CopyObject,
         Self::HeadObject,
+        Self::GetObject,
         Self::DeleteObject,
         Self::DeleteObjects,
         Self::ListObjectsV2,
@@ -59,6 +64,7 @@ impl Operation {
             Self::PutObject => "PutObject",
             Self::CopyObject => "CopyObject",
             Self::HeadObject => "HeadObject",
+            Self::GetObject | Self::GetObjectVersion => "GetObject",
             Self::DeleteObject => "DeleteObject",
             Self::DeleteObjects => "DeleteObjects",
             Self::ListObjectsV2 => "ListObjectsV2",
@@ -79,7 +85,8 @@ impl Operation {
                 "s3:PutObject"
             }
             Self::CopyObject => "s3:GetObject and s3:PutObject",
-            Self::HeadObject => "s3:GetObject",
+            Self::HeadObject | Self::GetObject => "s3:GetObject",
+            Self::GetObjectVersion => "s3:GetObjectVersion",
             Self::DeleteObject | Self::DeleteObjects => "s3:DeleteObject",
             Self::ListObjectsV2 => "s3:ListBucket",
             Self::AbortMultipartUpload => "s3:AbortMultipartUpload",
@@ -114,6 +121,8 @@ impl fmt::Display for Task<'_> {
             | Operation::ListParts => "upload",
             Operation::CopyObject => "make by copying",
             Operation::HeadObject => "look at",
+            Operation::GetObject => "fetch",
+            Operation::GetObjectVersion => "fetch an earlier version of",
             Operation::DeleteObject | Operation::DeleteObjects => "delete",
             Operation::ListObjectsV2 => "list",
             Operation::ListMultipartUploads => "look for unfinished uploads of",
@@ -140,6 +149,8 @@ impl fmt::Display for Within {
             | Operation::PutObject
             | Operation::CopyObject
             | Operation::HeadObject
+            | Operation::GetObject
+            | Operation::GetObjectVersion
             | Operation::DeleteObject
             | Operation::DeleteObjects
             | Operation::ListObjectsV2

@@ -111,6 +111,8 @@ impl Wire {
                 Operation::Connect
                 | Operation::PutObject
                 | Operation::HeadObject
+                | Operation::GetObject
+                | Operation::GetObjectVersion
                 | Operation::DeleteObject
                 | Operation::DeleteObjects
                 | Operation::ListObjectsV2

@@ -72,6 +72,8 @@ pub struct PassEnd {
     pub verdict: Option<Verdict>,
     /// Deletions that wait for a person.
     pub held: u64,
+    /// Files that the daemon's verification has found damaged, and that nobody has replaced since.
+    pub damaged: u64,
     /// It was stopped before its end.
     pub interrupted: bool,
 }
@@ -130,6 +132,9 @@ fn judge(worlds: &Worlds, end: &PassEnd) -> (FolderState, Option<String>) {
     if end.held > 0 {
         reasons.push(format!("{} deletions are held", end.held));
     }
+    if end.damaged > 0 {
+        reasons.push(catalog::verification::damage(end.damaged));
+    }
     if let Some(Verdict::Postponed { reason }) = &end.verdict {
         reasons.push(reason.clone());
     }
@@ -158,6 +163,7 @@ async fn sync_claimed(worlds: &Worlds, record: &FolderRecord, cancel: Cancellati
         catalog::folder::finish_pass(&worlds.catalog, id).await?;
     }
     end.held = catalog::held::held_count(&worlds.catalog, id).await?;
+    end.damaged = catalog::verification::damaged_count(&worlds.catalog, id).await?;
     Ok(end)
 }
 
@@ -179,7 +185,8 @@ pub async fn plan(
     run(&pipeline, None).await
 }
 
-async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::Identity), SyncError> {
+/// Opens the folder, and says which one it is.
+pub(super) async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::Identity), SyncError> {
     let (name, folder) = (folder.name.clone(), folder.clone());
     let opened = blocking("open", move || {
         let root = Root::open(&folder)?;
@@ -190,7 +197,8 @@ async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::
     opened.await?.map_err(|source| SyncError::Root { folder: name, source: Box::new(source) })
 }
 
-fn pipeline(
+/// What a single pass works with.
+pub(super) fn pipeline(
     worlds: &Worlds,
     root: Arc<Root>,
     id: Option<FolderId>,
@@ -269,5 +277,5 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
     if !pipeline.cancel.is_cancelled() {
         uploads::sweep(pipeline).await?;
     }
-    Ok(PassEnd { found, verdict, held: 0, interrupted: pipeline.cancel.is_cancelled() })
+    Ok(PassEnd { found, verdict, held: 0, damaged: 0, interrupted: pipeline.cancel.is_cancelled() })
 }

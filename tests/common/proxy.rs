@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -47,11 +48,17 @@ pub enum Reply {
     Lost,
     /// Hands it on and answers 500 whatever came of it, as a gateway does that has lost its patience.
     Masked,
+    /// Hands it on, and breaks the connection after so many bytes of the answer's body.
+    Cut(usize),
+    /// Hands it on, and after so many bytes of the answer's body nothing more comes until the scripts are cleared.
+    Stall(usize),
+    /// Hands it on, and puts other bytes in the place of the answer's body: as many.
+    Garbled,
 }
 
 type Script = Box<dyn FnMut(&Seen) -> Option<Reply> + Send>;
 type Observer = Box<dyn FnMut(&Seen) + Send>;
-type ProxyBody = BoxBody<Bytes, hyper::Error>;
+type ProxyBody = BoxBody<Bytes, Broken>;
 
 /// Between the program and the store.
 pub(super) struct Proxy {
@@ -160,7 +167,7 @@ impl Proxy {
             seen.keys = keys_of(&String::from_utf8_lossy(&bytes));
             whole(bytes)
         } else {
-            body.boxed()
+            body.map_err(Broken::from).boxed()
         };
         let request = Request::from_parts(head, body);
         *self.counts.lock().unwrap().entry(seen.operation).or_default() += 1;
@@ -201,6 +208,30 @@ impl Proxy {
                 response.into_body().collect().await?;
                 answer(500, Vec::new(), error_body("InternalError"))
             }
+            Some(reply @ (Reply::Cut(length) | Reply::Stall(length))) => {
+                let (head, body) = self.forward(request).await?.into_parts();
+                let bytes = body.collect().await?.to_bytes();
+                let frames = [Ok(Frame::data(bytes.slice(..length.min(bytes.len())))), Err("scripted".into())];
+                let (stalls, proxy) = (matches!(reply, Reply::Stall(_)), Arc::clone(&self));
+                let frames = futures_util::stream::iter(frames).then(move |frame| {
+                    let proxy = Arc::clone(&proxy);
+                    async move {
+                        match (&frame, stalls) {
+                            (Err(_), true) => proxy.cleared.notified().await,
+                            // The error must not overtake the bytes before it.
+                            (Err(_), false) => tokio::time::sleep(Duration::from_millis(50)).await,
+                            (Ok(_), _) => {}
+                        }
+                        frame
+                    }
+                });
+                Ok(Response::from_parts(head, BodyExt::boxed(StreamBody::new(Box::pin(frames)))))
+            }
+            Some(Reply::Garbled) => {
+                let (head, body) = self.forward(request).await?.into_parts();
+                let garbled: Vec<u8> = body.collect().await?.to_bytes().iter().map(|byte| !byte).collect();
+                Ok(Response::from_parts(head, whole(garbled)))
+            }
         }
     }
 
@@ -209,7 +240,7 @@ impl Proxy {
         let path = request.uri().path_and_query().cloned().ok_or("no path")?;
         *request.uri_mut() =
             http::Uri::builder().scheme("http").authority(self.upstream.clone()).path_and_query(path).build()?;
-        Ok(self.http.request(request).await?.map(|body| body.boxed()))
+        Ok(self.http.request(request).await?.map(|body| body.map_err(Broken::from).boxed()))
     }
 }
 

@@ -137,6 +137,22 @@ impl TestS3 {
         self.sdk.put_object().bucket(bucket).key(key).body(body).send().await.unwrap();
     }
 
+    /// Puts an object with this metadata.
+    pub async fn put_with(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>, metadata: &[(&str, &str)]) {
+        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let put = self.sdk.put_object().bucket(bucket).key(key).set_metadata(Some(metadata));
+        put.body(ByteStream::from(bytes.into())).send().await.unwrap();
+    }
+
+    /// Turns versions on.
+    pub async fn with_versions(&self, bucket: &str) {
+        use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+        let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        self.sdk.put_bucket_versioning().bucket(bucket).versioning_configuration(on).send().await.unwrap();
+        let status = self.sdk.get_bucket_versioning().bucket(bucket).send().await.unwrap();
+        assert_eq!(status.status(), Some(&BucketVersioningStatus::Enabled));
+    }
+
     /// One object, or nothing if it is not there.
     pub async fn object(&self, bucket: &str, key: &str) -> Option<Object> {
         let answer = match self.sdk.get_object().bucket(bucket).key(key).send().await {
