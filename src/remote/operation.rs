@@ -33,11 +33,13 @@ pub enum Operation {
     ListParts,
     /// Which uploads were begun?
     ListMultipartUploads,
+    /// Does the bucket keep versions?
+    GetBucketVersioning,
 }
 
 impl Operation {
     /// All that are requests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PutObject,
         Self::CopyObject,
         Self::HeadObject,
@@ -50,6 +52,7 @@ impl Operation {
         Self::AbortMultipartUpload,
         Self::ListParts,
         Self::ListMultipartUploads,
+        Self::GetBucketVersioning,
     ];
 
     /// As S3 names it.
@@ -68,6 +71,7 @@ impl Operation {
             Self::AbortMultipartUpload => "AbortMultipartUpload",
             Self::ListParts => "ListParts",
             Self::ListMultipartUploads => "ListMultipartUploads",
+            Self::GetBucketVersioning => "GetBucketVersioning",
         }
     }
 
@@ -85,6 +89,7 @@ impl Operation {
             Self::AbortMultipartUpload => "s3:AbortMultipartUpload",
             Self::ListParts => "s3:ListMultipartUploadParts",
             Self::ListMultipartUploads => "s3:ListBucketMultipartUploads",
+            Self::GetBucketVersioning => "s3:GetBucketVersioning",
         }
     }
 }
@@ -117,6 +122,7 @@ impl fmt::Display for Task<'_> {
             Operation::DeleteObject | Operation::DeleteObjects => "delete",
             Operation::ListObjectsV2 => "list",
             Operation::ListMultipartUploads => "look for unfinished uploads of",
+            Operation::GetBucketVersioning => "look whether there are versions of",
         };
         match self.key {
             Some(key) => write!(f, "{verb} object `{key}` in bucket `{}`", Printable(self.bucket)),
@@ -143,7 +149,8 @@ impl fmt::Display for Within {
             | Operation::DeleteObject
             | Operation::DeleteObjects
             | Operation::ListObjectsV2
-            | Operation::ListMultipartUploads => Ok(()),
+            | Operation::ListMultipartUploads
+            | Operation::GetBucketVersioning => Ok(()),
         }
     }
 }
