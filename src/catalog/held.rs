@@ -1,12 +1,17 @@
 //! The deletions that wait for a person, and what the person has said.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio_postgres::types::ToSql;
 
 use super::{Catalog, CatalogError};
-use crate::model::{Digest, FolderId, RelPath};
+use crate::model::{Absence, Digest, FolderId, RelPath};
 
 /// The channel on which decisions are announced.
 pub const DECISION_CHANNEL: &str = "portail_decision";
+
+/// Held deletions that are changed in one statement: one over a million rows would take longer than the server allows.
+const PAGE: i64 = 5_000;
 
 /// A deletion that waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +28,12 @@ pub struct Held {
     pub held_at: SystemTime,
     /// What a person has said, if anything.
     pub decision: Option<Decision>,
+    /// Who has, and when.
+    pub decided: Option<(String, SystemTime)>,
+    /// The number of the judgement that holds it.
+    pub judgement: Option<i64>,
+    /// What stood in the file's place, and when it was looked at.
+    pub seen: Option<(Absence, SystemTime)>,
 }
 
 /// What a person says of held deletions.
@@ -44,17 +55,29 @@ impl Decision {
     }
 }
 
-/// Forgets held deletions whose file a complete pass has found again: they are not in its spool.
+/// Held deletions after a path, decided on or not, that a pass has not spooled: their files may be back.
 ///
 /// # Errors
-/// If the catalog can't be written to.
-pub async fn forget_returned(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<u64, CatalogError> {
-    let sql = "WITH gone AS (
-             DELETE FROM portail.held_delete h WHERE h.folder_id = $1 AND NOT EXISTS (
-                 SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = h.path)
-             RETURNING 1
-         ) SELECT count(*) FROM gone";
-    catalog.count("forget held deletions", sql, &[&folder.0, &pass]).await
+/// If the catalog can't be read.
+pub async fn not_spooled(
+    catalog: &Catalog,
+    folder: FolderId,
+    pass: i64,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<RelPath>, CatalogError> {
+    let what = "read the held deletions";
+    let sql = "SELECT h.path, h.raw_path FROM portail.held_delete h
+         WHERE h.folder_id = $1 AND h.path > $3 AND NOT EXISTS (
+             SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = h.path)
+         ORDER BY h.path COLLATE \"C\" LIMIT $4";
+    let rows = catalog.query(what, sql, &[&folder.0, &pass, &after, &limit]).await?;
+    rows.iter()
+        .map(|row| {
+            let path: String = catalog.column(what, row, 0)?;
+            Ok(RelPath::from_encoded(path, catalog.column(what, row, 1)?))
+        })
+        .collect()
 }
 
 /// Forgets held deletions, such as those that were carried out.
@@ -83,26 +106,40 @@ pub async fn accept_identity(catalog: &Catalog, folder: FolderId) -> Result<u64,
     catalog.count("accept the folder's identity", sql, &[&folder.0, &DECISION_CHANNEL]).await
 }
 
-/// Held deletions after a path, in order.
+/// A sub-path as people write it, without slashes at its ends; none, if that is the whole folder. What lies below a directory is
+/// the half-open range from `sub/` to `sub0`, the byte after the slash.
+pub(super) fn trimmed(sub: Option<&str>) -> Option<&str> {
+    sub.map(|sub| sub.trim_matches('/')).filter(|sub| !sub.is_empty())
+}
+
+/// Held deletions after a path, in order: all, or those at `sub` and below it.
 ///
 /// # Errors
 /// If the catalog can't be read.
 pub async fn held(
     catalog: &Catalog,
     folder: FolderId,
+    sub: Option<&str>,
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Held>, CatalogError> {
     let what = "read the held deletions";
-    let sql = "SELECT path, raw_path, size, md5, reason, held_at, decision FROM portail.held_delete
-         WHERE folder_id = $1 AND path > $2 ORDER BY path COLLATE \"C\" LIMIT $3";
-    let rows = catalog.query(what, sql, &[&folder.0, &after.unwrap_or(""), &limit]).await?;
+    let sql = "SELECT path, raw_path, size, md5, reason, held_at, decision, decided_by, decided_at, judgement_id, seen, seen_at
+         FROM portail.held_delete
+         WHERE folder_id = $1 AND path > $2
+           AND ($3::text IS NULL OR path = $3 OR (path > $3 || '/' AND path < $3 || '0'))
+         ORDER BY path COLLATE \"C\" LIMIT $4";
+    let rows = catalog.query(what, sql, &[&folder.0, &after.unwrap_or(""), &trimmed(sub), &limit]).await?;
     rows.iter()
         .map(|row| {
             let path: String = catalog.column(what, row, 0)?;
             let size: Option<i64> = catalog.column(what, row, 2)?;
             let digest: Option<&[u8]> = catalog.column(what, row, 3)?;
             let decision: Option<&str> = catalog.column(what, row, 6)?;
+            let decided_by: Option<String> = catalog.column(what, row, 7)?;
+            let decided_at: Option<SystemTime> = catalog.column(what, row, 8)?;
+            let seen: Option<&str> = catalog.column(what, row, 10)?;
+            let seen_at: Option<SystemTime> = catalog.column(what, row, 11)?;
             Ok(Held {
                 path: RelPath::from_encoded(path, catalog.column(what, row, 1)?),
                 size: size.and_then(|size| u64::try_from(size).ok()),
@@ -112,6 +149,11 @@ pub async fn held(
                 decision: decision.and_then(|text| {
                     [Decision::Approve, Decision::Reject].into_iter().find(|decision| decision.as_str() == text)
                 }),
+                decided: decided_by.zip(decided_at),
+                judgement: catalog.column(what, row, 9)?,
+                seen: seen
+                    .and_then(|text| Absence::ALL.into_iter().find(|absence| absence.as_str() == text))
+                    .zip(seen_at),
             })
         })
         .collect()
@@ -137,15 +179,31 @@ pub async fn decide(
     decision: Decision,
     by: &str,
 ) -> Result<u64, CatalogError> {
-    // What lies below a directory is the half-open range from `sub/` to `sub0`, the byte after the slash.
-    let sub = sub.map(|sub| sub.trim_matches('/')).filter(|sub| !sub.is_empty());
-    let sql = "WITH decided AS (
-             UPDATE portail.held_delete SET decision = $3, decided_at = now(), decided_by = $4
-             WHERE folder_id = $1 AND ($2::text IS NULL OR path = $2 OR (path > $2 || '/' AND path < $2 || '0'))
-             RETURNING 1
+    let sub = trimmed(sub);
+    let sql = "WITH page AS MATERIALIZED (
+             SELECT path FROM portail.held_delete WHERE folder_id = $1 AND path > $5
+               AND ($2::text IS NULL OR path = $2 OR (path > $2 || '/' AND path < $2 || '0'))
+             ORDER BY path COLLATE \"C\" LIMIT $6
+         ), decided AS (
+             UPDATE portail.held_delete h SET decision = $3, decided_at = now(), decided_by = $4 FROM page
+             WHERE h.folder_id = $1 AND h.path = page.path
          )
-         SELECT count(*), pg_notify($5, $1::text) FROM decided";
-    catalog.count("decide on held deletions", sql, &[&folder.0, &sub, &decision.as_str(), &by, &DECISION_CHANNEL]).await
+         SELECT count(*), max(path COLLATE \"C\") FROM page";
+    let what = "decide on held deletions";
+    let (mut total, mut after) = (0, String::new());
+    loop {
+        let parameters: [&(dyn ToSql + Sync); 6] = [&folder.0, &sub, &decision.as_str(), &by, &after, &PAGE];
+        let rows = catalog.query(what, sql, &parameters).await?;
+        let row = catalog.one(what, rows)?;
+        let count: i64 = catalog.column(what, &row, 0)?;
+        total += u64::try_from(count).unwrap_or(0);
+        match catalog.column(what, &row, 1)? {
+            Some(last) if count == PAGE => after = last,
+            Some(_) | None => break,
+        }
+    }
+    catalog.query(what, "SELECT pg_notify($1, $2)", &[&DECISION_CHANNEL, &folder.0.to_string()]).await?;
+    Ok(total)
 }
 
 /// Forgets approvals: they were acted on, or their files are back.
@@ -173,14 +231,61 @@ pub async fn has_decisions(catalog: &Catalog, folder: FolderId) -> Result<bool, 
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn apply_rejections(catalog: &Catalog, folder: FolderId) -> Result<u64, CatalogError> {
-    let sql = "WITH rejected AS (
-             DELETE FROM portail.held_delete WHERE folder_id = $1 AND decision = 'rejected' RETURNING path
+    let which = "decision = 'rejected'";
+    keep(catalog, folder, "keep rejected deletions", which, "the object is kept, by decision of ", None).await
+}
+
+/// Keeps the objects of deletions that have been held for longer than this, and on which nobody has decided: their rows become
+/// `kept`. Answers how many.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn expire(catalog: &Catalog, folder: FolderId, after: Duration) -> Result<u64, CatalogError> {
+    let which = "decision IS NULL AND held_at < now() - make_interval(secs => $3)";
+    keep(
+        catalog,
+        folder,
+        "keep what nobody has decided on",
+        which,
+        "the object is kept: nobody has decided",
+        Some(after),
+    )
+    .await
+}
+
+async fn keep(
+    catalog: &Catalog,
+    folder: FolderId,
+    what: &'static str,
+    which: &str,
+    detail: &str,
+    after: Option<Duration>,
+) -> Result<u64, CatalogError> {
+    let sql = format!(
+        "WITH page AS MATERIALIZED (
+             SELECT path, decided_by FROM portail.held_delete WHERE folder_id = $1 AND {which} AND $3::double precision >= 0
+             LIMIT $2
          ), kept AS (
-             UPDATE portail.file f SET state = 'kept', error = NULL FROM rejected r
-             WHERE f.folder_id = $1 AND f.path = r.path AND f.etag IS NOT NULL
+             DELETE FROM portail.held_delete h USING page WHERE h.folder_id = $1 AND h.path = page.path
+             RETURNING h.path, h.size, h.md5, page.decided_by
+         ), rows AS (
+             UPDATE portail.file f SET state = 'kept', error = NULL FROM kept
+             WHERE f.folder_id = $1 AND f.path = kept.path AND f.etag IS NOT NULL
          ), unspooled AS (
-             DELETE FROM portail.pending_delete p USING rejected r WHERE p.folder_id = $1 AND p.path = r.path
+             DELETE FROM portail.pending_delete p USING kept WHERE p.folder_id = $1 AND p.path = kept.path
+         ), history AS (
+             INSERT INTO portail.event (folder_id, path, kind, size, md5, detail)
+             SELECT $1, path, 'held', size, md5, $4 || coalesce(decided_by, '') FROM kept
          )
-         SELECT count(*) FROM rejected";
-    catalog.count("keep rejected deletions", sql, &[&folder.0]).await
+         SELECT count(*) FROM kept"
+    );
+    let seconds = after.unwrap_or_default().as_secs_f64();
+    let mut total = 0;
+    loop {
+        let count = catalog.count(what, &sql, &[&folder.0, &PAGE, &seconds, &detail]).await?;
+        total += count;
+        if count < PAGE.unsigned_abs() {
+            return Ok(total);
+        }
+    }
 }

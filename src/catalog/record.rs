@@ -151,6 +151,9 @@ WITH input AS (
     WHERE f.folder_id = $1 AND f.path = input.path AND input.state = 'kept' AND f.etag IS NOT NULL
 ), dropped AS (
     DELETE FROM portail.file f USING input WHERE f.folder_id = $1 AND f.path = input.path AND input.state = 'dropped'
+), returned AS (
+    -- Whatever was held, or said of it, was about a file that was gone.
+    DELETE FROM portail.held_delete h USING input WHERE h.folder_id = $1 AND h.path = input.path AND input.state = 'synced'
 )
 INSERT INTO portail.event (folder_id, path, kind, size, md5, version_id, detail)
 SELECT $1, i.path, i.kind, i.size, i.md5, i.version_id, coalesce(i.detail, i.error)
@@ -259,44 +262,4 @@ impl<'a> Columns<'a> {
         self.inode.push(meta.map(|meta| meta.fingerprint.inode.cast_signed()));
         self.racy.push(file.is_some_and(|(_, _, racy)| racy));
     }
-}
-
-/// Marks rows as being deleted, and answers those that may be: they have an object, and nobody wants it kept.
-///
-/// # Errors
-/// If the catalog can't be written to.
-pub async fn mark_deleting(
-    catalog: &Catalog,
-    folder: FolderId,
-    paths: &[RelPath],
-) -> Result<Vec<RelPath>, CatalogError> {
-    let what = "mark files as being deleted";
-    let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-    let sql = "UPDATE portail.file SET state = 'deleting'
-         WHERE folder_id = $1 AND path = ANY($2) AND state <> 'kept' AND etag IS NOT NULL
-           AND NOT EXISTS (SELECT FROM portail.held_delete h
-               WHERE h.folder_id = $1 AND h.path = file.path AND h.decision = 'rejected')
-         RETURNING path";
-    let rows = catalog.query(what, sql, &[&folder.0, &names]).await?;
-    let mut marked = HashSet::with_capacity(rows.len());
-    for row in &rows {
-        marked.insert(catalog.column::<String>(what, row, 0)?);
-    }
-    Ok(paths.iter().filter(|path| marked.contains(path.as_str())).cloned().collect())
-}
-
-/// Takes the rows of deleted objects away and writes down that they were.
-///
-/// # Errors
-/// If the catalog can't be written to.
-pub async fn deleted(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> Result<(), CatalogError> {
-    let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-    let sql = "WITH gone AS (
-             DELETE FROM portail.file WHERE folder_id = $1 AND path = ANY($2) AND state = 'deleting'
-             RETURNING path, size, md5, version_id
-         )
-         INSERT INTO portail.event (folder_id, path, kind, size, md5, version_id)
-         SELECT $1, path, 'deleted', size, md5, version_id FROM gone";
-    catalog.query("record deletions", sql, &[&folder.0, &names]).await?;
-    Ok(())
 }

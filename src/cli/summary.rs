@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::agent::Watched;
 use crate::config::settings::FolderSettings;
 use crate::model::Printable;
-use crate::plan;
 use crate::remote::Operation;
 use crate::sync::act::chain;
 use crate::sync::deletes::Verdict;
@@ -105,8 +104,10 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
             Some(Verdict::Held { reason, doubtful_folder }) => {
                 write_held(text, outcome, end, Some(reason), *doubtful_folder)
             }
-            Some(Verdict::Drained) | None if end.held > 0 => write_held(text, outcome, end, None, false),
-            Some(Verdict::Drained) | None => {}
+            Some(Verdict::Drained | Verdict::Early) | None if end.held > 0 => {
+                write_held(text, outcome, end, None, false)
+            }
+            Some(Verdict::Drained | Verdict::Early) | None => {}
         }
     }
 }
@@ -150,10 +151,8 @@ pub fn plan_text(outcomes: &[Outcome]) -> String {
             }
             Ok(end) => {
                 let _ = writeln!(text, "{name}: {} checked; nothing was changed", outcome.summary.checked);
-                let (deletes, rows) = (end.found.deletes, end.found.rows);
-                let (percent, count) = (outcome.folder.max_delete_percent, outcome.folder.max_delete_count);
-                if plan::exceeds_threshold(deletes, rows, percent, count) || (end.found.files == 0 && deletes > 0) {
-                    let _ = writeln!(text, "  {deletes} deletions would be held for your decision");
+                if end.held > 0 {
+                    let _ = writeln!(text, "  {} deletions would be held for your decision", end.held);
                 }
                 write_paths(&mut text, "FAILED", &outcome.summary.failures, |(path, why)| format!("{path}: {why}"));
             }
@@ -178,7 +177,7 @@ fn folder_json(outcome: &Outcome) -> serde_json::Value {
     let (held, reason) = match &outcome.end {
         Ok(end) => match &end.verdict {
             Some(Verdict::Held { reason, .. } | Verdict::Postponed { reason }) => (end.held, Some(reason.clone())),
-            Some(Verdict::Drained) | None => (end.held, None),
+            Some(Verdict::Drained | Verdict::Early) | None => (end.held, None),
         },
         Err(error) => (0, Some(chain(error))),
     };

@@ -15,7 +15,7 @@ use crate::daemon::decisions::decisions;
 use crate::daemon::live::Live;
 use crate::daemon::outage::outages;
 use crate::daemon::publish::publish;
-use crate::daemon::reap::{self, Hour, Reaper};
+use crate::daemon::reap::{self, Reaper};
 use crate::daemon::reconciliations::reconciliations;
 use crate::daemon::tasks::Tasks;
 use crate::daemon::wishes::Wishes;
@@ -77,7 +77,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let (absent, found_absent) = mpsc::channel(1000);
     let gate = Arc::new(Gate::default());
     let pipeline = pipeline(&activity, record.id, recorder, absent, Arc::clone(&gate), cancel.clone());
-    let reaper = Arc::new(Reaper { judging: Mutex::new(Hour::default()), identity: std::sync::Mutex::new(identity) });
+    let reaper = Arc::new(Reaper { judging: Mutex::new(()), identity: std::sync::Mutex::new(identity) });
     let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
 
     let mut tasks = Tasks::default();

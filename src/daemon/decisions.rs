@@ -51,7 +51,7 @@ async fn act_on_decisions(shared: &Shared, id: FolderId) -> Result<(), SyncError
     catalog::held::apply_rejections(&pipeline.catalog, id).await?;
     let number = catalog::folder::next_pass(&pipeline.catalog, id).await?;
     if catalog::spool::spool_approved(&pipeline.catalog, id, number).await? > 0 {
-        reap::judge(pipeline, id, &shared.reaper, number).await?;
+        reap::judge(pipeline, id, &shared.reaper, number, true).await?;
     }
     // An approved path whose file is back was not deleted: its approval is spent all the same.
     catalog::held::forget_approved(&pipeline.catalog, id).await?;

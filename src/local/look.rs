@@ -15,7 +15,7 @@ use crate::config::settings::{FolderSettings, SymlinkPolicy};
 use crate::local::beneath::{Beneath, is_symlink, path_only};
 use crate::local::exclude::{ExcludeError, Excludes, IGNORE_FILE};
 use crate::local::{identity, stat};
-use crate::model::{FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
+use crate::model::{Absence, FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
 
 /// An open folder with its rules.
 #[derive(Debug)]
@@ -85,13 +85,8 @@ impl Root {
         let remote_kind = identity::remote_kind(&fd);
         let bad_rules = |source| RootError::Excludes { path: folder.path.clone(), source };
         let no_rules = Excludes::new(&[], None).map_err(bad_rules)?;
-        let mut root = Self {
-            path,
-            beneath: Beneath::new(fd),
-            excludes: no_rules,
-            symlinks: folder.symlinks,
-            remote_kind,
-        };
+        let mut root =
+            Self { path, beneath: Beneath::new(fd), excludes: no_rules, symlinks: folder.symlinks, remote_kind };
         let ignore_file = root.read_ignore_file().map_err(|source| bad_rules(ExcludeError::Read(source)))?;
         root.excludes = Excludes::new(&folder.exclude, ignore_file.as_deref()).map_err(bad_rules)?;
         Ok(root)
@@ -167,6 +162,23 @@ impl Root {
             Ok(seen) => classify(seen.kind, seen.meta),
             Err(local) => local,
         }
+    }
+
+    /// As [`Self::look`], for a file that should be gone: what stands in its place, or what was seen instead.
+    pub fn absence(&self, path: &RelPath) -> Result<Absence, Local> {
+        match self.look(path) {
+            Local::Absent => {}
+            other @ (Local::Present(_) | Local::Skipped(_) | Local::Unknown(_)) => return Err(other),
+        }
+        let stands = |path: &Path, flags| self.beneath.open(path, path_only() | flags).is_ok();
+        let parent = path.parent();
+        Ok(if stands(path.as_path(), OFlags::DIRECTORY) {
+            Absence::Directory
+        } else if parent.as_str().is_empty() || stands(parent.as_path(), OFlags::DIRECTORY) {
+            Absence::NoFile
+        } else {
+            Absence::NoDirectory
+        })
     }
 
     fn look_at(&self, path: &RelPath) -> Result<stat::Stat, Local> {

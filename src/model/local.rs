@@ -115,6 +115,40 @@ pub enum Local {
     Unknown(Box<str>),
 }
 
+/// What stands in the place of a file that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Absence {
+    /// Nothing: its directory is there, and has no such name.
+    NoFile,
+    /// Nothing: not even its directory.
+    NoDirectory,
+    /// A directory.
+    Directory,
+}
+
+impl Absence {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::NoFile, Self::NoDirectory, Self::Directory];
+
+    /// As the column holds it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoFile => "no_file",
+            Self::NoDirectory => "no_directory",
+            Self::Directory => "directory",
+        }
+    }
+
+    /// For a person, after a number of files.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NoFile => "not in their directory any more",
+            Self::NoDirectory => "gone with their directory",
+            Self::Directory => "in whose place a directory stands",
+        }
+    }
+}
+
 /// An entry of the folder, as the walk reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {

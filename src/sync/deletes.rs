@@ -5,6 +5,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::catalog;
+use crate::catalog::judgement::FoundBy;
+use crate::catalog::removal::Doomed;
+use crate::catalog::spool::{Kind, Spooled};
 use crate::config::settings::FolderSettings;
 use crate::local::identity;
 use crate::logging::success;
@@ -13,6 +16,8 @@ use crate::plan::{self, IdentityVerdict};
 use crate::queue::{Hint, Job, Settled};
 use crate::sync::act::chain;
 use crate::sync::error::SyncError;
+use crate::sync::held;
+use crate::sync::judge::{Case, TOO_MANY};
 use crate::sync::pipeline::{Pipeline, blocking};
 use crate::sync::reconcile::Found;
 
@@ -46,6 +51,8 @@ pub enum Verdict {
         /// In words.
         reason: String,
     },
+    /// They are too many, but paths are still under way that may turn out to be the other halves of renames: nothing was done.
+    Early,
 }
 
 /// What is to be done where the folder is not the one that was synced.
@@ -58,7 +65,8 @@ pub fn doubt(folder: &FolderSettings) -> String {
     )
 }
 
-/// Judges the deletions that a full pass has spooled, and acts accordingly.
+/// Judges the deletions that a full pass has spooled, and acts accordingly. `quiet` says that no path is under way any more, or that
+/// it was waited for long enough.
 pub async fn settle(
     pipeline: &Arc<Pipeline>,
     id: FolderId,
@@ -66,7 +74,9 @@ pub async fn settle(
     found: &Found,
     check: &IdentityCheck,
     rows_synced: u64,
+    quiet: bool,
 ) -> Result<Verdict, SyncError> {
+    let catalog = &pipeline.catalog;
     match identity_now(pipeline).await? {
         Ok(now) if now == check.seen => {}
         Ok(_) => return Ok(postponed("the folder was replaced by another one during the pass")),
@@ -75,7 +85,7 @@ pub async fn settle(
     let verdict =
         plan::judge_identity(check.known.as_ref(), &check.seen, found.is_complete(), found.matched, found.rows);
     if verdict == IdentityVerdict::Take {
-        catalog::folder::take_identity(&pipeline.catalog, id, &check.seen).await?;
+        catalog::folder::take_identity(catalog, id, &check.seen).await?;
         if check.known.is_some() {
             tracing::warn!(
                 folder = %pipeline.folder.name,
@@ -84,66 +94,38 @@ pub async fn settle(
             );
         }
     }
-    if found.is_complete() {
-        catalog::held::forget_returned(&pipeline.catalog, id, pass).await?;
+    held::forget_returned(pipeline, id, pass, found.is_complete()).await?;
+    catalog::held::apply_rejections(catalog, id).await?;
+    held::expire(pipeline, id).await?;
+    let mut case = Case::open(pipeline, id, pass, FoundBy::Reconciliation, Some(rows_synced)).await?;
+    (case.same_folder, case.complete) = (verdict != IdentityVerdict::Doubt, found.is_complete());
+    match case.to_hold(pipeline, found, verdict) {
+        Some((_, kinds)) if kinds == TOO_MANY && !quiet => Ok(Verdict::Early),
+        hold => {
+            let doubtful_folder = verdict == IdentityVerdict::Doubt;
+            carry_out(pipeline, id, pass, &case, hold, doubtful_folder).await
+        }
     }
-    catalog::held::apply_rejections(&pipeline.catalog, id).await?;
-    // A path that is tried again may be found gone at any time; what it spools from here on is for the next pass to judge.
-    let pass = catalog::spool::seal(&pipeline.catalog, id, pass).await?;
-    let tally = catalog::spool::tally(&pipeline.catalog, id, pass).await?;
-    // Then not even what was begun or renamed may go: only what a person has approved.
-    let doubtful = verdict == IdentityVerdict::Doubt || found.files == 0;
-    let to_judge = if doubtful { tally.fresh() + tally.deleting + tally.renamed } else { tally.fresh() };
-    let reason = if to_judge == 0 {
-        None
-    } else if verdict == IdentityVerdict::Doubt {
-        Some(format!(
-            "the folder is not the one that was synced (another file system or directory is at {}), and only {} of {} files are as they were",
-            pipeline.folder.path.display(),
-            found.matched,
-            found.rows
-        ))
-    } else if found.files == 0 {
-        Some("the folder has no file at all; is it mounted?".to_owned())
-    } else {
-        over_threshold(pipeline, tally.fresh() + tally.held, rows_synced)
-    };
-    let judged = carry_out(pipeline, id, pass, reason, doubtful).await?;
-    Ok(match judged {
-        Verdict::Held { reason, .. } => Verdict::Held { reason, doubtful_folder: verdict == IdentityVerdict::Doubt },
-        other @ (Verdict::Drained | Verdict::Postponed { .. }) => other,
-    })
 }
 
-/// Judges deletions that events have led to. `before` were deleted in the last hour, when the folder had `rows_synced`.
+/// Judges deletions that events have led to. `quiet` as for [`settle`].
 pub async fn settle_events(
     pipeline: &Arc<Pipeline>,
     id: FolderId,
     pass: i64,
     known: Option<&Identity>,
-    before: u64,
-    rows_synced: u64,
+    quiet: bool,
 ) -> Result<Verdict, SyncError> {
     match identity_now(pipeline).await? {
         Ok(now) if Some(&now) == known => {}
         Ok(_) => return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges")),
         Err(error) => return Ok(postponed(&format!("the folder could not be looked at: {error}"))),
     }
-    let tally = catalog::spool::tally(&pipeline.catalog, id, pass).await?;
-    let reason = match tally.fresh() {
-        0 => None,
-        fresh => over_threshold(pipeline, before + fresh + tally.held, rows_synced),
-    };
-    carry_out(pipeline, id, pass, reason, false).await
-}
-
-fn over_threshold(pipeline: &Pipeline, deletes: u64, rows_synced: u64) -> Option<String> {
-    let (percent, count) = (pipeline.folder.max_delete_percent, pipeline.folder.max_delete_count);
-    plan::exceeds_threshold(deletes, rows_synced, percent, count).then(|| {
-        format!(
-            "{deletes} deletions of {rows_synced} files exceed max_delete = {percent}% and max_delete_count = {count}"
-        )
-    })
+    let case = Case::open(pipeline, id, pass, FoundBy::Events, None).await?;
+    match case.over_threshold(pipeline) {
+        Some(_) if !quiet => Ok(Verdict::Early),
+        hold => carry_out(pipeline, id, pass, &case, hold.map(|reason| (reason, TOO_MANY)), false).await,
+    }
 }
 
 async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, SyncError> {
@@ -151,25 +133,29 @@ async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, 
     blocking("identity", move || identity::read(&path)).await
 }
 
-/// Holds what must be held, and drains the rest.
+/// Holds what must be held, of which kinds and why, and drains the rest.
 async fn carry_out(
     pipeline: &Arc<Pipeline>,
     id: FolderId,
     pass: i64,
-    reason: Option<String>,
-    doubtful: bool,
+    case: &Case,
+    hold: Option<(String, &[Kind])>,
+    doubtful_folder: bool,
 ) -> Result<Verdict, SyncError> {
-    if let Some(reason) = &reason {
-        let held = if doubtful {
-            catalog::spool::hold_all(&pipeline.catalog, id, pass, reason).await?
-        } else {
-            catalog::spool::hold(&pipeline.catalog, id, pass, reason).await?
+    let mut verdict = Verdict::Drained;
+    if let Some((reason, kinds)) = hold {
+        // Files that are back, or can't be seen any more, are not held; the next pass finds out.
+        let gone = case.hold(pipeline, id, pass, &reason, kinds).await?;
+        verdict = match gone + case.tally.held {
+            0 => postponed("the files that were to be deleted were seen again, or could not be seen, right before"),
+            _ => Verdict::Held { reason, doubtful_folder },
         };
-        tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
     }
-    catalog::spool::leave_held(&pipeline.catalog, id, pass).await?;
     drain(pipeline, id, pass).await?;
-    Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason, doubtful_folder: false }))
+    if !pipeline.cancel.is_cancelled() {
+        catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
+    }
+    Ok(verdict)
 }
 
 fn postponed(reason: &str) -> Verdict {
@@ -178,28 +164,38 @@ fn postponed(reason: &str) -> Verdict {
 
 /// Acts on what the spool still holds, a page at a time.
 async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
+    const KINDS: [Kind; 4] = [Kind::Approved, Kind::Deleting, Kind::Renamed, Kind::Fresh];
     let mut after: Option<RelPath> = None;
     while !pipeline.cancel.is_cancelled() {
         let start = after.as_ref().map(RelPath::as_str);
-        let page = catalog::spool::next_page(&pipeline.catalog, id, pass, start, PAGE).await?;
+        let page = catalog::spool::page(&pipeline.catalog, id, pass, &KINDS, start, PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = Some(last.clone());
+        after = Some(last.path.clone());
         // Nobody may upload what is being removed. A path that is in the queue is looked at by a worker anyway.
-        let claims = pipeline.feed.claim(page.clone());
-        let removed = remove_absent(pipeline, id, &claims).await;
+        let claims = pipeline.feed.claim(page.iter().map(|spooled| spooled.path.clone()).collect());
+        let removed = remove_absent(pipeline, id, &page, &claims).await;
         for claim in &claims {
             pipeline.feed.settle(claim, Settled::Done);
         }
         removed?;
-        catalog::spool::unspool(&pipeline.catalog, id, pass, &page).await?;
+        let paths: Vec<RelPath> = page.into_iter().map(|spooled| spooled.path).collect();
+        catalog::spool::unspool(&pipeline.catalog, id, pass, &paths).await?;
     }
     Ok(())
 }
 
-async fn remove_absent(pipeline: &Arc<Pipeline>, id: FolderId, claims: &[Job]) -> Result<(), SyncError> {
+async fn remove_absent(
+    pipeline: &Arc<Pipeline>,
+    id: FolderId,
+    page: &[Spooled],
+    claims: &[Job],
+) -> Result<(), SyncError> {
     let paths = claims.iter().map(|claim| RelPath::clone(&claim.path)).collect();
     let gone = still_absent(pipeline, paths).await?;
-    remove(pipeline, id, &gone).await
+    let fresh: HashSet<&RelPath> =
+        page.iter().filter(|spooled| spooled.kind == Kind::Fresh).map(|spooled| &spooled.path).collect();
+    let doomed: Vec<Doomed> = gone.into_iter().map(|path| Doomed { counts: fresh.contains(&path), path }).collect();
+    remove(pipeline, id, &doomed).await
 }
 
 /// The fresh look that each deletion needs right before it.
@@ -221,8 +217,8 @@ async fn nominate_returned(pipeline: &Arc<Pipeline>, marked: Vec<RelPath>, doome
 }
 
 /// Row `deleting`, object, row gone: a crash anywhere in between is finished by the next pass.
-async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Result<(), SyncError> {
-    let marked = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
+async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, doomed: &[Doomed]) -> Result<(), SyncError> {
+    let marked = catalog::removal::begin(&pipeline.catalog, id, doomed).await?;
     // A page is one request, and the rows took a moment: look again at what is about to go.
     let doomed = still_absent(pipeline, marked.clone()).await?;
     nominate_returned(pipeline, marked, &doomed).await;
@@ -255,8 +251,7 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Re
             None => pipeline.report.failed(&path, "delete its object: the store did not answer for it"),
         }
     }
-    catalog::record::deleted(&pipeline.catalog, id, &gone).await?;
-    catalog::held::forget(&pipeline.catalog, id, &gone).await?;
+    catalog::removal::end(&pipeline.catalog, id, &gone).await?;
     pipeline.report.done_many(EventKind::Deleted, gone.len() as u64);
     fatal.map_or(Ok(()), |error| Err(pipeline.remote_fatal(error)))
 }

@@ -19,6 +19,7 @@ use crate::sync::deletes::{self, IdentityCheck, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::feed::Feed;
 use crate::sync::pipeline::{Bounds, Mode, Pipeline, PlannedStep, blocking};
+use crate::sync::planned::Planner;
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
@@ -68,7 +69,7 @@ pub struct PassEnd {
     pub found: Found,
     /// What became of the deletions; none in a dry run, and when the pass was interrupted.
     pub verdict: Option<Verdict>,
-    /// Deletions that wait for a person.
+    /// Deletions that wait for a person, or would after a dry run.
     pub held: u64,
     /// It was stopped before its end.
     pub interrupted: bool,
@@ -166,15 +167,21 @@ pub async fn plan(
     show: Arc<dyn Fn(PlannedStep) + Send + Sync>,
     cancel: CancellationToken,
 ) -> Result<PassEnd, SyncError> {
-    let (root, _) = open_root(&worlds.folder).await?;
+    let (root, seen) = open_root(&worlds.folder).await?;
     let record = if schema {
         catalog::folder::find(&worlds.catalog, &worlds.endpoint, worlds.bucket.name(), &worlds.folder.prefix).await?
     } else {
         None
     };
     let id = record.map(|record| record.id);
-    let pipeline = pipeline(worlds, root, id, 0, id.is_some(), Mode::Plan(show), cancel);
-    run(&pipeline, None).await
+    let planner = Arc::new(Planner::new(show));
+    let pipeline = pipeline(worlds, root, id, 0, id.is_some(), Mode::Plan(Arc::clone(&planner)), cancel);
+    let mut end = run(&pipeline, None).await?;
+    if let (Some(record), true, false) = (record, end.found.ended, end.interrupted) {
+        let check = IdentityCheck { known: record.identity, seen };
+        end.held = planner.show_deletions(&pipeline, record.id, &end.found, &check).await?;
+    }
+    Ok(end)
 }
 
 async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::Identity), SyncError> {
@@ -243,7 +250,7 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
             };
             match (judge, pipeline.id) {
                 (Some((check, synced)), Some(id)) if quiet && found.ended && !pipeline.cancel.is_cancelled() => {
-                    deletes::settle(pipeline, id, pipeline.pass, &found, &check, synced).await.map(|judged| {
+                    deletes::settle(pipeline, id, pipeline.pass, &found, &check, synced, true).await.map(|judged| {
                         verdict = Some(judged);
                         found
                     })

@@ -10,7 +10,6 @@ use crate::catalog;
 use crate::model::{Entry, Local, RelPath, Remote, Row, Walked};
 use crate::plan::{self, Decision};
 use crate::queue::Hint;
-use crate::sync::act;
 use crate::sync::error::SyncError;
 use crate::sync::merge::Merge;
 use crate::sync::pipeline::{Mode, Pipeline};
@@ -34,7 +33,7 @@ pub struct Found {
     pub rows: u64,
     /// Rows whose file is there with equal size and mtime.
     pub matched: u64,
-    /// Deletions that were spooled, or that a dry run has shown.
+    /// Deletions that were spooled, or that a dry run has found.
     pub deletes: u64,
 }
 
@@ -207,8 +206,8 @@ impl Merging<'_> {
             Decision::Foreign => self.pipeline.report.foreign(&path),
             Decision::Delete => {
                 self.found.deletes += 1;
-                if let Mode::Plan(_) = self.pipeline.mode {
-                    act::plan_step(self.pipeline, "delete", &path, None, "the file is gone");
+                if let Mode::Plan(planner) = &self.pipeline.mode {
+                    planner.found_gone(path);
                     return Ok(());
                 }
                 // A single directory's deletions are judged with those of other events; a full pass judges its own.

@@ -10,6 +10,7 @@ mod common;
 mod adopt;
 mod agents;
 mod catalog;
+mod catalog_deletes;
 mod catalog_tls;
 mod check;
 mod cluster;
