@@ -34,3 +34,16 @@ ALTER TABLE portail.held_delete
     ADD COLUMN seen text CHECK (seen IN ('no_file', 'no_directory', 'directory')),
     ADD COLUMN seen_at timestamptz;
 CREATE INDEX held_delete_judgement ON portail.held_delete (judgement_id);
+
+-- File systems that are mounted below the root of a folder: what is absent there is believed to be so only while the same one is
+-- there, by its id and the inode and birth of its root.
+CREATE TABLE portail.mount (
+    folder_id     bigint NOT NULL REFERENCES portail.folder ON DELETE CASCADE,
+    path          text COLLATE "C" NOT NULL,
+    raw_path      bytea,                                  -- where the name is not UTF-8
+    fs_id         bigint,
+    root_inode    bigint NOT NULL,
+    root_birth_ns bigint,
+    noted_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (folder_id, path)
+);

@@ -212,7 +212,14 @@ async fn one(worlds: Worlds, has_schema: bool, task: Task, cancel: CancellationT
         Task::Sync { wait } => wait,
     };
     let Some(lock) = pass::take_lock(&worlds, (!wait).then_some(LOCK_PATIENCE), &cancel).await? else {
-        return Ok(PassEnd { found: Default::default(), verdict: None, held: 0, interrupted: true });
+        return Ok(PassEnd {
+            found: Default::default(),
+            verdict: None,
+            held: 0,
+            doubts: Vec::new(),
+            again: false,
+            interrupted: true,
+        });
     };
     // A token of its own, so that a lost lock stops this folder only.
     let cancel = cancel.child_token();

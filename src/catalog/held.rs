@@ -91,7 +91,7 @@ pub async fn forget(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> R
     Ok(())
 }
 
-/// Accepts the folder that the next pass finds: which one it was is forgotten, and so are all held deletions on which nobody has
+/// Accepts the folder that the next pass finds: which one it was is forgotten, and what was mounted in it, and so are all held deletions on which nobody has
 /// decided, since that pass judges them anew. In one statement, so that no pass comes in between. Answers how many were forgotten.
 ///
 /// # Errors
@@ -99,6 +99,8 @@ pub async fn forget(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> R
 pub async fn accept_identity(catalog: &Catalog, folder: FolderId) -> Result<u64, CatalogError> {
     let sql = "WITH accepted AS (
              UPDATE portail.folder SET fs_id = NULL, root_inode = NULL, root_birth_ns = NULL WHERE id = $1
+         ), mounts AS (
+             DELETE FROM portail.mount WHERE folder_id = $1
          ), gone AS (
              DELETE FROM portail.held_delete WHERE folder_id = $1 AND decision IS NULL RETURNING 1
          )

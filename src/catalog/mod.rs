@@ -9,6 +9,7 @@ pub mod held;
 pub mod history;
 pub mod judgement;
 pub mod lock;
+pub mod mount;
 pub mod probe;
 pub mod record;
 pub mod removal;

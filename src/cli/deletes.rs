@@ -85,7 +85,7 @@ async fn accept_identity(catalog: &Catalog, id: FolderId, name: &str) -> anyhow:
     let held = held::accept_identity(catalog, id).await?;
     let name = Printable(name);
     output::print(format_args!(
-        "{name}: the next pass accepts the folder that it finds; {held} held deletions are judged anew\n"
+        "{name}: the next pass accepts the folder that it finds, with what is mounted in it; {held} held deletions are judged anew\n"
     ))?;
     Ok(Exit::Done)
 }

@@ -167,7 +167,7 @@ pub enum DeletesCommand {
         /// Only this path and what is below it
         #[arg(long, value_name = "SUB", conflicts_with = "identity")]
         path: Option<String>,
-        /// Accept that the folder is another than the one that was synced, such as a new disk
+        /// Accept that the folder, or what is mounted in it, is another than the one that was synced, such as a new disk
         #[arg(long)]
         identity: bool,
     },

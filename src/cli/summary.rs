@@ -38,7 +38,10 @@ impl Outcome {
     /// Whether folder, bucket and catalog agree now. Foreign objects and skipped entries don't count against it.
     pub fn is_in_sync(&self) -> bool {
         self.summary.failures.count == 0
-            && self.end.as_ref().is_ok_and(|end| end.held == 0 && end.verdict == Some(Verdict::Drained))
+            && self
+                .end
+                .as_ref()
+                .is_ok_and(|end| end.held == 0 && end.doubts.is_empty() && end.verdict == Some(Verdict::Drained))
     }
 
     /// Whether a plan could be made.
@@ -97,6 +100,7 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
     write_paths(text, "objects that are not ours (kept)", &summary.foreign, String::clone);
     write_paths(text, "FAILED", &summary.failures, |(path, why)| format!("{path}: {why}"));
     if let Ok(end) = &outcome.end {
+        write_doubts(text, end);
         match &end.verdict {
             Some(Verdict::Postponed { reason }) => {
                 let _ = writeln!(text, "  deletions postponed: {}", Printable(reason));
@@ -109,6 +113,12 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
             }
             Some(Verdict::Drained | Verdict::Early) | None => {}
         }
+    }
+}
+
+fn write_doubts(text: &mut String, end: &PassEnd) {
+    for doubt in &end.doubts {
+        let _ = writeln!(text, "  IN DOUBT: {}; nothing below it is deleted until then", Printable(doubt));
     }
 }
 
@@ -151,6 +161,7 @@ pub fn plan_text(outcomes: &[Outcome]) -> String {
             }
             Ok(end) => {
                 let _ = writeln!(text, "{name}: {} checked; nothing was changed", outcome.summary.checked);
+                write_doubts(&mut text, end);
                 if end.held > 0 {
                     let _ = writeln!(text, "  {} deletions would be held for your decision", end.held);
                 }
@@ -195,6 +206,7 @@ fn folder_json(outcome: &Outcome) -> serde_json::Value {
         "foreign": summary.foreign.count,
         "skipped": skipped,
         "held": held,
+        "in_doubt": outcome.end.as_ref().map(|end| end.doubts.clone()).unwrap_or_default(),
         "failed": summary.failures.count,
         "failures": failures,
     })

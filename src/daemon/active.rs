@@ -61,6 +61,8 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
     let start = catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    // Before anything is looked at: what is absent below a mount that is not there must not be believed to be.
+    activity.root.set_mounts(catalog::mount::known(&worlds.catalog, record.id).await?.mounts);
     let identity = match record.identity {
         None if start.rows == 0 => {
             // Before the first row: were it left to the end of the first reconciliation, one that breaks off would leave rows
@@ -71,6 +73,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
         known => known,
     };
     activity.live.in_doubt.store(false, Ordering::Relaxed);
+    activity.live.set_doubts(Vec::new());
     activity.live.catching_up.store(true, Ordering::Relaxed);
     let cancel = cancel.child_token();
     let (recorder, mut recording) = Recorder::start(worlds.catalog.clone(), record.id);

@@ -40,7 +40,8 @@ async fn act_on_decisions(shared: &Shared, id: FolderId) -> Result<(), SyncError
     let pipeline = &shared.pipeline;
     count_trouble(shared, id).await?;
     let live = &shared.activity.live;
-    if live.in_doubt.load(Ordering::Relaxed) && known_identity(shared).await?.is_none() {
+    let in_doubt = live.in_doubt.load(Ordering::Relaxed) || !live.doubts().is_empty();
+    if in_doubt && known_identity(shared).await?.is_none() {
         // A person has accepted the folder that is there now: what was held is judged anew.
         shared.activity.wishes.wish(Cause::Decision);
         live.in_doubt.store(false, Ordering::Relaxed);

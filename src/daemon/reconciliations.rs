@@ -11,7 +11,7 @@ use crate::daemon::active::Shared;
 use crate::daemon::decisions::count_trouble;
 use crate::daemon::wishes::Cause;
 use crate::model::Identity;
-use crate::sync::deletes::{self, IdentityCheck, Verdict};
+use crate::sync::deletes::{self, IdentityCheck, Judged, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::uploads;
@@ -89,11 +89,15 @@ async fn pass(shared: &Shared) -> Result<bool, SyncError> {
     if !found.ended {
         return Ok(false);
     }
-    let Some(verdict) = judged(shared, number, &found, synced).await? else { return Ok(false) };
+    let Some(judged) = judged(shared, number, &found, synced).await? else { return Ok(false) };
     let known = known_identity(shared).await?;
     *shared.reaper.identity.lock().unwrap_or_else(PoisonError::into_inner) = known;
     live.in_doubt.store(known.is_some_and(|known| known != shared.activity.seen), Ordering::Relaxed);
-    if let Verdict::Postponed { reason } = &verdict {
+    live.set_doubts(judged.doubts);
+    if judged.again {
+        shared.activity.wishes.wish(Cause::Mount);
+    }
+    if let Verdict::Postponed { reason } = &judged.verdict {
         tracing::warn!(folder = %pipeline.folder.name, "deletions are postponed: {reason}");
         catalog::spool::drop_spool(catalog, id, number).await?;
     }
@@ -113,7 +117,7 @@ async fn pass(shared: &Shared) -> Result<bool, SyncError> {
 }
 
 /// Waits for the queue, and judges the deletions that the pass has spooled. None, if there was an outage first.
-async fn judged(shared: &Shared, number: i64, found: &Found, synced: u64) -> Result<Option<Verdict>, SyncError> {
+async fn judged(shared: &Shared, number: i64, found: &Found, synced: u64) -> Result<Option<Judged>, SyncError> {
     let (pipeline, id) = (&shared.pipeline, shared.record.id);
     let mut longest = QUIET;
     loop {
@@ -126,13 +130,13 @@ async fn judged(shared: &Shared, number: i64, found: &Found, synced: u64) -> Res
         let known = known_identity(shared).await?;
         let check = IdentityCheck { known, seen: shared.activity.seen };
         let enough = quiet || longest == MANY_RENAMES;
-        let verdict = {
+        let judged = {
             // Events' deletions are judged before or after, never meanwhile.
             let _judging = shared.reaper.judging.lock().await;
             deletes::settle(pipeline, id, number, found, &check, synced, enough).await?
         };
-        if verdict != Verdict::Early {
-            return Ok(Some(verdict));
+        if judged.verdict != Verdict::Early {
+            return Ok(Some(judged));
         }
         longest = MANY_RENAMES;
     }

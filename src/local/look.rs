@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::config::settings::{FolderSettings, SymlinkPolicy};
 use crate::local::beneath::{Beneath, is_symlink, path_only};
 use crate::local::exclude::{ExcludeError, Excludes, IGNORE_FILE};
+use crate::local::mounts::{Known, Proof};
 use crate::local::{identity, stat};
 use crate::model::{Absence, FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
 
@@ -27,6 +28,7 @@ pub struct Root {
     symlinks: SymlinkPolicy,
     /// Of the file system, if its stamps come from another clock.
     remote_kind: Option<&'static str>,
+    known_mounts: Known,
 }
 
 /// The folder can't be used at all; its files are unknown, not absent.
@@ -85,8 +87,14 @@ impl Root {
         let remote_kind = identity::remote_kind(&fd);
         let bad_rules = |source| RootError::Excludes { path: folder.path.clone(), source };
         let no_rules = Excludes::new(&[], None).map_err(bad_rules)?;
-        let mut root =
-            Self { path, beneath: Beneath::new(fd), excludes: no_rules, symlinks: folder.symlinks, remote_kind };
+        let mut root = Self {
+            path,
+            beneath: Beneath::new(fd),
+            excludes: no_rules,
+            symlinks: folder.symlinks,
+            remote_kind,
+            known_mounts: Known::default(),
+        };
         let ignore_file = root.read_ignore_file().map_err(|source| bad_rules(ExcludeError::Read(source)))?;
         root.excludes = Excludes::new(&folder.exclude, ignore_file.as_deref()).map_err(bad_rules)?;
         Ok(root)
@@ -158,10 +166,35 @@ impl Root {
         {
             return Local::Unknown(why);
         }
-        match self.look_at(path) {
+        let seen = match self.look_at(path) {
+            Ok(seen) => classify(seen.kind, seen.meta),
+            Err(local) => local,
+        };
+        match seen {
+            Local::Absent => match self.prove_absent(path) {
+                Proof::Absent => Local::Absent,
+                Proof::Hidden(why) => Local::Unknown(why),
+                Proof::Other(local) => local,
+            },
+            seen @ (Local::Present(_) | Local::Skipped(_) | Local::Unknown(_)) => seen,
+        }
+    }
+
+    /// A look through the links of a path, whatever is mounted on the way.
+    pub(crate) fn look_through(&self, path: &RelPath) -> Local {
+        match self.follow(path, path_only()).and_then(|fd| stat::of_open(fd).map_err(unknown)) {
             Ok(seen) => classify(seen.kind, seen.meta),
             Err(local) => local,
         }
+    }
+
+    /// Opens what is beneath the root; ELOOP if any part of the path is a link.
+    pub(crate) fn open_beneath(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.beneath.open(path, flags)
+    }
+
+    pub(crate) fn known_mounts(&self) -> &Known {
+        &self.known_mounts
     }
 
     /// As [`Self::look`], for a file that should be gone: what stands in its place, or what was seen instead.
@@ -298,7 +331,7 @@ pub(crate) fn collision_message(encoded: &str) -> Box<str> {
 }
 
 /// What an entry of this kind is to us.
-fn classify(kind: FileType, meta: FileMeta) -> Local {
+pub(crate) fn classify(kind: FileType, meta: FileMeta) -> Local {
     match kind {
         FileType::RegularFile => Local::Present(meta),
         // A directory stands where the file was.
@@ -311,7 +344,7 @@ fn classify(kind: FileType, meta: FileMeta) -> Local {
     }
 }
 
-fn unknown(errno: Errno) -> Local {
+pub(crate) fn unknown(errno: Errno) -> Local {
     Local::Unknown(io::Error::from(errno).to_string().into())
 }
 

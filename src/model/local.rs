@@ -167,6 +167,14 @@ pub enum Entry {
     SkippedDirectory(SkipReason),
     /// A directory that could not be listed, and why. Everything below it is unknown.
     UnreadableDirectory(Box<str>),
+    /// A directory that is entered, and on which a file system is mounted or was when it was last looked at. It comes before
+    /// what lies below it.
+    Mount {
+        /// Of what stands there now.
+        identity: Identity,
+        /// Whether something is mounted there now.
+        mounted: bool,
+    },
 }
 
 impl Walked {
@@ -174,7 +182,7 @@ impl Walked {
     fn is_directory(&self) -> bool {
         match self.what {
             Entry::Leaf(_) => false,
-            Entry::SkippedDirectory(_) | Entry::UnreadableDirectory(_) => true,
+            Entry::SkippedDirectory(_) | Entry::UnreadableDirectory(_) | Entry::Mount { .. } => true,
         }
     }
 
@@ -194,4 +202,13 @@ pub struct Identity {
     pub inode: u64,
     /// Birth time of the root, where the file system has one.
     pub birth: Option<Stamp>,
+}
+
+/// A file system that is mounted below the root of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where.
+    pub path: RelPath,
+    /// Which one.
+    pub identity: Identity,
 }

@@ -8,7 +8,7 @@ mod parts;
 mod path;
 mod row;
 
-pub use local::{Absence, Entry, FileMeta, Fingerprint, Identity, Local, SkipReason, Stamp, Walked};
+pub use local::{Absence, Entry, FileMeta, Fingerprint, Identity, Local, Mount, SkipReason, Stamp, Walked};
 pub use object::{Digest, ETag, Listed, Remote};
 pub use parts::{MD5_BLOCK, Parts, part_size};
 pub use path::{MAX_KEY_BYTES, ObjectKey, Printable, RelPath, encode_name, is_within, may_collide};

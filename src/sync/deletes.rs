@@ -18,6 +18,7 @@ use crate::sync::act::chain;
 use crate::sync::error::SyncError;
 use crate::sync::held;
 use crate::sync::judge::{Case, TOO_MANY};
+use crate::sync::mounts;
 use crate::sync::pipeline::{Pipeline, blocking};
 use crate::sync::reconcile::Found;
 
@@ -55,6 +56,17 @@ pub enum Verdict {
     Early,
 }
 
+/// What a full pass's judgement has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Of the deletions.
+    pub verdict: Verdict,
+    /// What is mounted in the folder and can't be believed, in words.
+    pub doubts: Vec<String>,
+    /// Something that is mounted was accepted: what it had hidden is for another pass, which is wanted now.
+    pub again: bool,
+}
+
 /// What is to be done where the folder is not the one that was synced.
 pub fn doubt(folder: &FolderSettings) -> String {
     format!(
@@ -75,12 +87,17 @@ pub async fn settle(
     check: &IdentityCheck,
     rows_synced: u64,
     quiet: bool,
-) -> Result<Verdict, SyncError> {
+) -> Result<Judged, SyncError> {
     let catalog = &pipeline.catalog;
+    let unsure = |reason: &str| Judged {
+        verdict: postponed(reason),
+        doubts: mounts::doubts(pipeline, &found.veils),
+        again: false,
+    };
     match identity_now(pipeline).await? {
         Ok(now) if now == check.seen => {}
-        Ok(_) => return Ok(postponed("the folder was replaced by another one during the pass")),
-        Err(error) => return Ok(postponed(&format!("the folder could not be looked at after the pass: {error}"))),
+        Ok(_) => return Ok(unsure("the folder was replaced by another one during the pass")),
+        Err(error) => return Ok(unsure(&format!("the folder could not be looked at after the pass: {error}"))),
     }
     let verdict =
         plan::judge_identity(check.known.as_ref(), &check.seen, found.is_complete(), found.matched, found.rows);
@@ -94,18 +111,21 @@ pub async fn settle(
             );
         }
     }
-    held::forget_returned(pipeline, id, pass, found.is_complete()).await?;
+    let mounts::Accepted { doubts, again } = mounts::judge(pipeline, id, &found.veils).await?;
+    // What is hidden is not back.
+    held::forget_returned(pipeline, id, pass, found.is_complete() && found.hidden == 0).await?;
     catalog::held::apply_rejections(catalog, id).await?;
     held::expire(pipeline, id).await?;
     let mut case = Case::open(pipeline, id, pass, FoundBy::Reconciliation, Some(rows_synced)).await?;
     (case.same_folder, case.complete) = (verdict != IdentityVerdict::Doubt, found.is_complete());
-    match case.to_hold(pipeline, found, verdict) {
-        Some((_, kinds)) if kinds == TOO_MANY && !quiet => Ok(Verdict::Early),
+    let verdict = match case.to_hold(pipeline, found, verdict) {
+        Some((_, kinds)) if kinds == TOO_MANY && !quiet => Verdict::Early,
         hold => {
             let doubtful_folder = verdict == IdentityVerdict::Doubt;
-            carry_out(pipeline, id, pass, &case, hold, doubtful_folder).await
+            carry_out(pipeline, id, pass, &case, hold, doubtful_folder).await?
         }
-    }
+    };
+    Ok(Judged { verdict, doubts, again })
 }
 
 /// Judges deletions that events have led to. `quiet` as for [`settle`].

@@ -58,7 +58,16 @@ pub(super) async fn live(
 
 async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: &[Row]) -> Result<Settled, Failure> {
     let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(&job.path));
-    let local = blocking("look", move || root.look(&path)).await?;
+    let looked = move || {
+        let local = root.look(&path);
+        let hidden = matches!(local, Local::Unknown(_)) && root.hides(&path);
+        (local, hidden)
+    };
+    let (local, hidden) = blocking("look", looked).await?;
+    if hidden {
+        // Below a mount that is in doubt, as the folder's state says: the file has not failed.
+        return Ok(Settled::Done);
+    }
     let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
     let work = Work { pipeline, path: &job.path, row, candidates, missed: pipeline.is_missed(job, &local) };
     match (&decision, local) {

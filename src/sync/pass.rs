@@ -15,7 +15,7 @@ use crate::model::{FolderId, FolderState};
 use crate::queue::Pace;
 use crate::remote::Bucket;
 use crate::sync::act::chain;
-use crate::sync::deletes::{self, IdentityCheck, Verdict};
+use crate::sync::deletes::{self, IdentityCheck, Judged, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::feed::Feed;
 use crate::sync::pipeline::{Bounds, Mode, Pipeline, PlannedStep, blocking};
@@ -23,7 +23,7 @@ use crate::sync::planned::Planner;
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
-use crate::sync::{uploads, worker};
+use crate::sync::{mounts, uploads, worker};
 
 /// What a pass works with.
 #[derive(Clone)]
@@ -71,6 +71,10 @@ pub struct PassEnd {
     pub verdict: Option<Verdict>,
     /// Deletions that wait for a person, or would after a dry run.
     pub held: u64,
+    /// What is mounted in the folder and can't be believed, in words.
+    pub doubts: Vec<String>,
+    /// Another pass is wanted, which finds what a mount that was accepted had hidden.
+    pub again: bool,
     /// It was stopped before its end.
     pub interrupted: bool,
 }
@@ -102,7 +106,11 @@ pub async fn take_lock(
 /// Syncs the folder once. The caller holds the writer's lock, and cancels the pass if it is lost.
 pub async fn sync(worlds: &Worlds, cancel: CancellationToken) -> Result<PassEnd, SyncError> {
     let record = worlds.claim().await?;
-    let result = sync_claimed(worlds, &record, cancel).await;
+    let mut result = sync_claimed(worlds, &record, cancel.clone()).await;
+    if result.as_ref().is_ok_and(|end| end.again && !end.interrupted) {
+        // The identity may have been taken, too.
+        result = sync_claimed(worlds, &worlds.claim().await?, cancel).await;
+    }
     let (state, reason) = match &result {
         Ok(end) if end.interrupted => (FolderState::Degraded, Some("the last pass was interrupted".to_owned())),
         Ok(end) => judge(worlds, end),
@@ -126,6 +134,7 @@ fn judge(worlds: &Worlds, end: &PassEnd) -> (FolderState, Option<String>) {
     if let Some(Verdict::Held { doubtful_folder: true, .. }) = &end.verdict {
         reasons.push(deletes::doubt(&worlds.folder));
     }
+    reasons.extend(end.doubts.iter().cloned());
     if end.held > 0 {
         reasons.push(format!("{} deletions are held", end.held));
     }
@@ -240,7 +249,7 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
         // and so deletes nothing.
         () = pipeline.cancel.cancelled() => Ok(Found::default()),
     };
-    let mut verdict = None;
+    let mut judged = None;
     let result = match found {
         Ok(found) => {
             let quiet = tokio::select! {
@@ -250,8 +259,8 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
             };
             match (judge, pipeline.id) {
                 (Some((check, synced)), Some(id)) if quiet && found.ended && !pipeline.cancel.is_cancelled() => {
-                    deletes::settle(pipeline, id, pipeline.pass, &found, &check, synced, true).await.map(|judged| {
-                        verdict = Some(judged);
+                    deletes::settle(pipeline, id, pipeline.pass, &found, &check, synced, true).await.map(|ended| {
+                        judged = Some(ended);
                         found
                     })
                 }
@@ -271,5 +280,9 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
     if !pipeline.cancel.is_cancelled() {
         uploads::sweep(pipeline).await?;
     }
-    Ok(PassEnd { found, verdict, held: 0, interrupted: pipeline.cancel.is_cancelled() })
+    let (verdict, doubts, again) = match judged {
+        Some(Judged { verdict, doubts, again }) => (Some(verdict), doubts, again),
+        None => (None, mounts::doubts(pipeline, &found.veils), false),
+    };
+    Ok(PassEnd { found, verdict, held: 0, doubts, again, interrupted: pipeline.cancel.is_cancelled() })
 }

@@ -92,7 +92,7 @@ impl Planner {
             tally,
             in_hour,
             // Those that a complete pass does not find gone are forgotten.
-            held: match complete {
+            held: match complete && found.hidden == 0 {
                 true => tally.held,
                 false => catalog::held::held_count(catalog, id).await?.saturating_sub(tally.held_renames),
             },

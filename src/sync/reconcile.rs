@@ -12,8 +12,10 @@ use crate::plan::{self, Decision};
 use crate::queue::Hint;
 use crate::sync::error::SyncError;
 use crate::sync::merge::Merge;
+use crate::sync::mounts::Mounting;
 use crate::sync::pipeline::{Mode, Pipeline};
 use crate::sync::streams::{Object, Objects, spawn_rows, spawn_walk};
+use crate::sync::veils::Veil;
 
 /// Deletions that are spooled in one statement.
 const SPOOL_BATCH: usize = 1000;
@@ -33,12 +35,16 @@ pub struct Found {
     pub rows: u64,
     /// Rows whose file is there with equal size and mtime.
     pub matched: u64,
+    /// Rows whose file may be hidden, since what is mounted above them is in doubt.
+    pub hidden: u64,
+    /// What is in doubt so.
+    pub veils: Vec<Veil>,
     /// Deletions that were spooled, or that a dry run has found.
     pub deletes: u64,
 }
 
 impl Found {
-    /// Whether everything was seen.
+    /// Whether everything that is there was seen.
     pub fn is_complete(&self) -> bool {
         self.ended && self.unknown == 0
     }
@@ -59,6 +65,7 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> 
         Extent::Folder => None,
         Extent::Tree(path) => Some(path),
     };
+    let mounting = Mounting::open(pipeline, matches!(extent, Extent::Folder)).await?;
     let (mut entries, walking) = spawn_walk(pipeline, tree);
     let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows), tree);
     let mut objects = match extent {
@@ -71,6 +78,7 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> 
         began: Instant::now(),
         lists: matches!(extent, Extent::Folder),
         merge: Merge::default(),
+        mounting,
         found: Found::default(),
         spool: Vec::new(),
     };
@@ -96,6 +104,7 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> 
     }
     merging.flush_spool().await?;
     let mut found = merging.found;
+    found.veils = merging.mounting.veils.into_vec();
     if found.ended {
         let walked = walking.await.map_err(|_| SyncError::Task { task: "walk" })?;
         let counts = walked.map_err(|source| SyncError::Walk { path: pipeline.root.path().to_owned(), source })?;
@@ -121,6 +130,7 @@ struct Merging<'p> {
     /// Whether there is a listing, so that an object that it does not show is missing.
     lists: bool,
     merge: Merge,
+    mounting: Mounting,
     found: Found,
     spool: Vec<RelPath>,
 }
@@ -130,15 +140,16 @@ impl Merging<'_> {
         let report = &self.pipeline.report;
         report.checked.fetch_add(1, Ordering::Relaxed);
         let Some(local) = local else {
-            if let Some(walked) = seen.entry {
-                self.take_directory(&walked);
-            }
-            return Ok(());
+            return match seen.entry {
+                Some(walked) => self.take_directory(&walked).await,
+                None => Ok(()),
+            };
         };
         self.found.rows += u64::from(seen.row.is_some());
+        let mut same = false;
         if let Local::Present(meta) = &local {
             self.found.files += 1;
-            let same = seen
+            same = seen
                 .row
                 .as_ref()
                 .and_then(|row| row.fingerprint)
@@ -158,8 +169,12 @@ impl Merging<'_> {
             (None, None, Some(object)) => RelPath::from_encoded(object.path, None),
             (None, None, None) => return Ok(()),
         };
+        let hidden = self.mounting.veils.over(path.as_str()).filter(|_| local == Local::Absent);
+        let (local, hidden) = hidden.map_or((local, false), |why| (Local::Unknown(why.into()), true));
+        self.mounting.veils.count(path.as_str(), seen.row.as_ref(), &local, same, hidden);
         match &local {
             Local::Skipped(reason) if is_entry => report.skipped(&path, *reason),
+            Local::Unknown(_) if hidden => self.found.hidden += u64::from(seen.row.is_some()),
             Local::Unknown(_) => {
                 self.found.unknown += 1;
                 // Its own trouble is looked at afresh, and recorded; what lies below a directory that can't be read is not.
@@ -179,16 +194,21 @@ impl Merging<'_> {
         self.decide(path, seen.row.as_ref(), &local, remote, seen.listed_at).await
     }
 
-    fn take_directory(&mut self, walked: &Walked) {
+    async fn take_directory(&mut self, walked: &Walked) -> Result<(), SyncError> {
         match &walked.what {
             Entry::SkippedDirectory(reason) => self.pipeline.report.skipped(&walked.path, *reason),
             Entry::UnreadableDirectory(why) => {
                 self.found.unknown += 1;
+                self.mounting.veils.count_unreadable(&walked.path);
                 tracing::error!(path = %walked.path, error = %why, "failed to list the directory {}: {why}", walked.path);
                 self.pipeline.report.failed(&walked.path, &format!("list the directory: {why}"));
             }
+            Entry::Mount { identity, mounted } => {
+                self.mounting.take(self.pipeline, &walked.path, *identity, *mounted).await?
+            }
             Entry::Leaf(_) => {}
         }
+        Ok(())
     }
 
     async fn decide(

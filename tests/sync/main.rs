@@ -28,6 +28,7 @@ mod daemon_work;
 mod deletes;
 mod dry_run;
 mod identity;
+mod mounts;
 mod names;
 mod outage;
 mod pass;
