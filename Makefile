@@ -2,6 +2,10 @@
 
 PREFIX ?= /usr/local
 CARGO  ?= cargo
+# Of `make model`: the seed to begin with, and how many. Of `make soak`: how long it lasts.
+SEED    ?=
+SEEDS   ?=
+MINUTES ?= 20
 # Of `make demo`: the folder to mirror (none = a sample), and other arguments, such as ARGS=--once.
 DIR    ?=
 ARGS   ?=
@@ -31,6 +35,7 @@ test: setup ## Runs the tests: real PostgreSQL, embedded S3
 check: setup ## Refuses what rustfmt, clippy and rustdoc would complain about
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --test soak --all-features -- -D warnings
 	$(CARGO) clippy -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items --all-features
 
@@ -39,8 +44,17 @@ test-garage: setup ## Runs the tests of S3 against Garage, which it builds if mi
 	tests/garage.sh install
 	scripts/with-garage.sh $(CARGO) test $(addprefix --test ,$(s3_tests)) $(ARGS)
 
+.PHONY: model
+model: setup ## Runs the daemon while everything goes wrong; SEED=n repeats a seed, SEEDS=n runs as many
+	MODEL_SEED=$(SEED) MODEL_SEEDS=$(SEEDS) $(CARGO) test --test sync daemon_model $(ARGS) -- --nocapture
+
+.PHONY: soak
+soak: setup ## Runs the daemon for MINUTES=20 on files that change, and fails if it grows
+	SOAK_MINUTES=$(MINUTES) $(CARGO) test --test soak $(ARGS)
+
 .PHONY: test-all
 test-all: test test-garage ## Runs all tests, also those too slow for each change
+	$(MAKE) soak MINUTES=5
 
 .PHONY: garage
 garage: ## Builds Garage, an S3 server, if it is missing (tens of minutes)

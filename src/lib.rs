@@ -20,6 +20,7 @@ pub mod remote;
 pub mod systemd;
 // Floor 0: nouns and pure logic.
 pub mod config;
+pub mod memory;
 pub mod model;
 pub mod plan;
 pub mod queue;

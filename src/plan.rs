@@ -68,7 +68,7 @@ fn decide_present(seen: &Fingerprint, row: Option<&Row>, remote: &Remote) -> Dec
         // No row, or one that only says that no try has succeeded.
         return match remote {
             Remote::Present(listed) if listed.size == seen.size => Decision::Adopt,
-            Remote::Present(_) | Remote::NotKnown | Remote::Missing => {
+            Remote::Present(_) | Remote::NotKnown | Remote::Doubtful | Remote::Missing => {
                 Decision::Upload(if row.is_some() { Cause::Unfinished } else { Cause::New })
             }
         };
@@ -78,7 +78,7 @@ fn decide_present(seen: &Fingerprint, row: Option<&Row>, remote: &Remote) -> Dec
             if row.racy || row.fingerprint.as_ref() != Some(seen) {
                 Decision::Compare(Cause::Changed)
             } else if !is_sound(row.state, synced, remote) {
-                Decision::Upload(Cause::Drift)
+                Decision::Upload(if *remote == Remote::Doubtful { Cause::Unfinished } else { Cause::Drift })
             } else if row.state == RowState::Kept {
                 Decision::Resume
             } else {
@@ -93,7 +93,7 @@ fn decide_absent(row: Option<&Row>, remote: &Remote, policy: DeletePolicy) -> De
     let Some(row) = row else {
         return match remote {
             Remote::Present(_) => Decision::Foreign,
-            Remote::NotKnown | Remote::Missing => Decision::Nothing,
+            Remote::NotKnown | Remote::Doubtful | Remote::Missing => Decision::Nothing,
         };
     };
     if row.synced.is_none() {
@@ -103,18 +103,18 @@ fn decide_absent(row: Option<&Row>, remote: &Remote, policy: DeletePolicy) -> De
         (RowState::Kept, DeletePolicy::Mirror | DeletePolicy::Keep) => match remote {
             // A row vouches for an object; this one is gone, and no file is left to bring it back.
             Remote::Missing => Decision::DropRow(None),
-            Remote::NotKnown | Remote::Present(_) => Decision::Nothing,
+            Remote::NotKnown | Remote::Doubtful | Remote::Present(_) => Decision::Nothing,
         },
         (RowState::Synced | RowState::Failed | RowState::Deleting, DeletePolicy::Mirror) => Decision::Delete,
         (RowState::Synced | RowState::Failed, DeletePolicy::Keep) => match remote {
             Remote::Missing => Decision::DropRow(None),
-            Remote::NotKnown | Remote::Present(_) => Decision::Keep,
+            Remote::NotKnown | Remote::Doubtful | Remote::Present(_) => Decision::Keep,
         },
         // The policy changed in the middle of a removal: only a listing can tell whether there is something to keep.
         (RowState::Deleting, DeletePolicy::Keep) => match remote {
             Remote::Present(_) => Decision::Keep,
             Remote::Missing => Decision::DropRow(None),
-            Remote::NotKnown => Decision::Nothing,
+            Remote::NotKnown | Remote::Doubtful => Decision::Nothing,
         },
     }
 }
@@ -124,7 +124,7 @@ fn decide_absent(row: Option<&Row>, remote: &Remote, policy: DeletePolicy) -> De
 fn is_sound(state: RowState, synced: &Synced, remote: &Remote) -> bool {
     match remote {
         Remote::Present(listed) => listed.etag == synced.etag && listed.size == synced.size,
-        Remote::Missing => false,
+        Remote::Missing | Remote::Doubtful => false,
         Remote::NotKnown => match state {
             RowState::Synced | RowState::Kept => true,
             RowState::Failed | RowState::Deleting => false,
@@ -169,7 +169,7 @@ pub fn conclude(decision: &Decision, size: u64, digest: Digest, row: Option<&Row
                     Conclusion::AdoptIfComposite(part_sizes)
                 }
             }
-            Remote::Present(_) | Remote::Missing | Remote::NotKnown => Conclusion::Upload,
+            Remote::Present(_) | Remote::Missing | Remote::NotKnown | Remote::Doubtful => Conclusion::Upload,
         },
         Decision::Nothing
         | Decision::Upload(_)
@@ -183,7 +183,7 @@ pub fn conclude(decision: &Decision, size: u64, digest: Digest, row: Option<&Row
 
 /// Whether the ETag is this MD5, as it is for an object put in one part and not encrypted with KMS.
 pub fn is_md5(etag: &ETag, digest: Digest) -> bool {
-    etag.as_str().eq_ignore_ascii_case(&digest.to_hex())
+    Digest::from_hex(etag.as_str()) == Some(digest)
 }
 
 /// The `N` of an ETag `HEX-N`, which a multipart upload in N parts has.

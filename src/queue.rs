@@ -99,8 +99,8 @@ impl Queue {
         self.entries.values().map(|entry| entry.since).min()
     }
 
-    /// Adds what a reconciliation has found. A path that is in the queue already keeps what is known of it, since whoever
-    /// works on it next looks for itself.
+    /// Adds what a reconciliation has found. Of a path that is in the queue already, only what a listing has shown of its object
+    /// is news: whoever works on it next looks at the file for itself.
     pub fn nominate(&mut self, path: RelPath, hint: Hint, now: Instant) {
         let path = Arc::new(path);
         match self.entries.get_mut(&path) {
@@ -113,6 +113,10 @@ impl Queue {
                 if let State::Ready = entry.state {
                     entry.hint.new_inode = entry.hint.new_inode.or(hint.new_inode);
                 }
+                // Nobody has touched the object since.
+                if hint.remote != Remote::NotKnown {
+                    entry.hint.remote = hint.remote;
+                }
             }
         }
     }
@@ -123,7 +127,7 @@ impl Queue {
         if let Some(entry) = self.entries.get_mut(&path) {
             match &mut entry.state {
                 State::Ready => {
-                    entry.hint = Hint::EVENT;
+                    entry.hint = entry.hint.clone().told();
                     self.trees += usize::from(scope == Scope::Tree && entry.scope == Scope::Path);
                     entry.scope = widest(entry.scope, scope);
                 }
@@ -135,7 +139,7 @@ impl Queue {
                 State::Waiting { until } => {
                     self.trees += usize::from(scope == Scope::Tree && entry.scope == Scope::Path);
                     entry.scope = widest(entry.scope, scope);
-                    entry.hint = Hint::EVENT;
+                    entry.hint = entry.hint.clone().told();
                     // Something has changed, so a failed path is tried at once; one that keeps changing waits for its quiet.
                     if entry.attempts > 0 {
                         self.waiting.remove(&(*until, Arc::clone(&path)));
@@ -284,10 +288,16 @@ impl Queue {
         match settled {
             Settled::Done => entry.attempts = 0,
             Settled::Failed { .. } => entry.attempts = entry.attempts.saturating_add(1),
-            Settled::Deferred { .. } => {}
+            Settled::Deferred { .. } | Settled::Interrupted { .. } => {}
         }
-        entry.deferred = matches!(settled, Settled::Deferred { .. });
-        let dirty = dirty.take();
+        entry.deferred = matches!(settled, Settled::Deferred { .. } | Settled::Interrupted { .. });
+        let mut dirty = dirty.take();
+        if let Settled::Failed { .. } | Settled::Interrupted { .. } = settled {
+            entry.hint.remote = Remote::Doubtful;
+            if let Some((hint, ..)) = &mut dirty {
+                hint.remote = Remote::Doubtful;
+            }
+        }
         let by_event = entry.scope == Scope::Path && !entry.hint.by_reconciliation;
         if settled == Settled::Done && by_event {
             self.heat.settled(path, now);
@@ -300,7 +310,7 @@ impl Queue {
                 self.add(Arc::clone(path), scope, hint, state, since);
             }
             (None, Settled::Done) => self.forget(path),
-            (None, Settled::Failed { pause } | Settled::Deferred { pause }) => {
+            (None, Settled::Failed { pause } | Settled::Deferred { pause } | Settled::Interrupted { pause }) => {
                 let until = now + pause;
                 if let Some(entry) = self.entries.get_mut(path) {
                     entry.state = State::Waiting { until };
@@ -308,6 +318,23 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// Nobody works on anything any more: what was taken and not settled is ready again.
+    pub fn take_back(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for (path, entry) in &mut self.entries {
+            let State::Running { dirty } = &mut entry.state else { continue };
+            let dirty = dirty.take().map(|(_, scope, _)| scope).unwrap_or(Scope::Path);
+            self.trees += usize::from(dirty == Scope::Tree && entry.scope == Scope::Path);
+            entry.scope = widest(entry.scope, dirty);
+            // Whatever was begun may have changed the object.
+            entry.hint = Hint { remote: Remote::NotKnown, ..entry.hint.clone() };
+            entry.state = State::Ready;
+            ready.push_back(Arc::clone(path));
+        }
+        self.ready = ready;
+        self.running = 0;
     }
 
     /// When the next waiting path is due.

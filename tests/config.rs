@@ -286,7 +286,7 @@ fn each_refusal_names_its_key_and_what_was_expected() {
         ("[sync]\npart_size = \"4MiB\"", "sync.part_size", "5MiB to 5GiB"),
         ("[sync]\npart_size = \"6GiB\"", "sync.part_size", "5MiB to 5GiB"),
         ("[sync]\nbandwidth_limit = \"fast\"", "sync.bandwidth_limit", "10MiB"),
-        ("[sync]\ndebounce = \"soon\"", "sync.debounce", "200ms"),
+        ("[sync]\ndebounce = \"soon\"", "sync.debounce", "0ms = none"),
         ("[sync]\nmax_delay = \"100ms\"", "sync.max_delay", "sync.debounce"),
         ("[sync]\nreconcile_every = \"10ms\"", "sync.reconcile_every", "at least 1s"),
         ("[log]\nmethod = \"syslog\"", "log.method", "journald, stdout, logfile"),

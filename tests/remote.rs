@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use agent_portail::config::settings::{Encryption, S3Settings};
+use agent_portail::memory::Budget;
 use agent_portail::model::{Digest, ETag, FileMeta, Fingerprint, ObjectKey, Parts, Retry, Stamp};
 use agent_portail::remote::{
-    Attributes, Bucket, Budget, Client, LargeUpload, Limits, Operation, Patience, RemoteError, Trouble, UploadError,
-    connect, connect_with,
+    Attributes, Bucket, Client, LargeUpload, Limits, Operation, Patience, RemoteError, Trouble, UploadError, connect,
+    connect_with,
 };
 use bytes::Bytes;
 use common::s3::{Reply, TestS3, error_body};
@@ -54,7 +55,7 @@ fn attributes() -> Attributes {
 }
 
 async fn put(bucket: &Bucket, name: &str, bytes: &[u8]) -> Result<agent_portail::remote::Stored, RemoteError> {
-    bucket.put(&key(name), Bytes::copy_from_slice(bytes), md5(bytes), &attributes()).await
+    bucket.put(&key(name), &Bytes::copy_from_slice(bytes).into(), md5(bytes), &attributes()).await
 }
 
 /// Bytes that differ everywhere.
@@ -154,7 +155,7 @@ async fn an_empty_object_is_an_object() {
 #[tokio::test]
 async fn a_body_that_is_not_what_was_hashed_is_refused_and_leaves_nothing() {
     let (s3, bucket) = start().await;
-    let error = bucket.put(&key("x"), Bytes::from_static(b"damaged"), md5(b"intact"), &attributes()).await;
+    let error = bucket.put(&key("x"), &Bytes::from_static(b"damaged").into(), md5(b"intact"), &attributes()).await;
     let error = error.unwrap_err();
     assert_eq!(error.trouble, Trouble::Damaged, "{error:?}");
     assert_eq!(error.retry(), Retry::Later);

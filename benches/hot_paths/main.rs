@@ -14,6 +14,7 @@ use agent_portail::config::settings::{DeletePolicy, FolderSettings, SymlinkPolic
 use agent_portail::local::hash::Wanted;
 use agent_portail::local::look::Root;
 use agent_portail::local::stat;
+use agent_portail::memory::Budget;
 use agent_portail::model::{
     Digest, ETag, Entry, FileMeta, Fingerprint, Listed, Local, RelPath, Remote, Row, RowState, Stamp, Synced, Walked,
 };
@@ -107,6 +108,7 @@ fn encode(criterion: &mut Criterion) {
 }
 
 fn md5(criterion: &mut Criterion) {
+    let budget = Budget::default();
     let mut group = criterion.benchmark_group("md5");
     for (name, size) in [("64 KiB", 64 << 10), ("8 MiB", 8 << 20)] {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -114,7 +116,7 @@ fn md5(criterion: &mut Criterion) {
         file.write_all(&content).unwrap();
         let meta = stat::of_open(file.as_file()).unwrap().meta;
         group.throughput(Throughput::Bytes(size as u64));
-        for (how, wanted) in [("held", Wanted::Bytes), ("as a whole and in parts", Wanted::Parts(8 << 20))] {
+        for (how, wanted) in [("held", Wanted::Bytes(&budget)), ("as a whole and in parts", Wanted::Parts(8 << 20))] {
             group.bench_function(format!("{name}, {how}"), |b| {
                 b.iter(|| work::read_and_hash(black_box(file.as_file()), meta, wanted));
             });

@@ -132,6 +132,6 @@ pub(crate) fn encode(names: &[Vec<u8>]) -> usize {
 
 /// Reads and hashes a file as before an upload.
 #[inline(never)]
-pub(crate) fn read_and_hash(file: &File, meta: FileMeta, wanted: Wanted) -> Digest {
+pub(crate) fn read_and_hash(file: &File, meta: FileMeta, wanted: Wanted<'_>) -> Digest {
     hash::read(file, meta, wanted, &|_| true).unwrap().digest
 }

@@ -142,6 +142,12 @@ impl CatalogError {
         matches!(*self.cause, Cause::TooOld { .. } | Cause::CaFile { .. } | Cause::Newer { .. } | Cause::Migration(_))
     }
 
+    /// Whether the server has ended the session, for which it undoes what was under way.
+    pub(super) fn is_end_of_session(&self) -> bool {
+        let Cause::Refused(error) = &*self.cause else { return false };
+        error.code().is_some_and(|code| [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code))
+    }
+
     /// Whether it is this row's own fault, so that the rest of its batch can go in without it.
     pub(super) fn is_of_the_row(&self) -> bool {
         match &*self.cause {

@@ -55,7 +55,8 @@ impl Decision {
     }
 }
 
-/// Held deletions after a path, decided on or not, that a pass has not spooled: their files may be back.
+/// Held deletions after a path, decided on or not, that a pass has not spooled, in order, and whether each still has a row: their
+/// files may be back.
 ///
 /// # Errors
 /// If the catalog can't be read.
@@ -65,17 +66,18 @@ pub async fn not_spooled(
     pass: i64,
     after: &str,
     limit: i64,
-) -> Result<Vec<RelPath>, CatalogError> {
-    let what = "read the held deletions";
-    let sql = "SELECT h.path, h.raw_path FROM portail.held_delete h
-         WHERE h.folder_id = $1 AND h.path > $3 AND NOT EXISTS (
+) -> Result<Vec<(RelPath, bool)>, CatalogError> {
+    let what = "read the held deletions that a pass has not found";
+    let sql =
+        "SELECT h.path, h.raw_path, EXISTS (SELECT FROM portail.file f WHERE f.folder_id = $1 AND f.path = h.path)
+         FROM portail.held_delete h WHERE h.folder_id = $1 AND h.path > $3 AND NOT EXISTS (
              SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = h.path)
          ORDER BY h.path COLLATE \"C\" LIMIT $4";
     let rows = catalog.query(what, sql, &[&folder.0, &pass, &after, &limit]).await?;
     rows.iter()
         .map(|row| {
             let path: String = catalog.column(what, row, 0)?;
-            Ok(RelPath::from_encoded(path, catalog.column(what, row, 1)?))
+            Ok((RelPath::from_encoded(path, catalog.column(what, row, 1)?), catalog.column(what, row, 2)?))
         })
         .collect()
 }
@@ -208,14 +210,14 @@ pub async fn decide(
     Ok(total)
 }
 
-/// Forgets approvals: they were acted on, or their files are back.
+/// Forgets the approvals of these paths: their files are back.
 ///
 /// # Errors
 /// If the catalog can't be written to.
-pub async fn forget_approved(catalog: &Catalog, folder: FolderId) -> Result<(), CatalogError> {
-    let sql = "DELETE FROM portail.held_delete h WHERE folder_id = $1 AND decision = 'approved'
-           AND NOT EXISTS (SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.path = h.path)";
-    catalog.query("forget approvals", sql, &[&folder.0]).await?;
+pub async fn forget_approved(catalog: &Catalog, folder: FolderId, paths: &[&RelPath]) -> Result<(), CatalogError> {
+    let names: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
+    let sql = "DELETE FROM portail.held_delete WHERE folder_id = $1 AND path = ANY($2) AND decision = 'approved'";
+    catalog.query("forget approvals", sql, &[&folder.0, &names]).await?;
     Ok(())
 }
 

@@ -106,14 +106,14 @@ pub async fn hold(
          ), held AS (
              INSERT INTO portail.held_delete (folder_id, path, raw_path, size, md5, reason, judgement_id, seen, seen_at)
              SELECT $1, g.path, g.raw_path, f.size, f.md5, j.reason, j.id, g.seen, now()
-             FROM gone g JOIN portail.file f ON f.folder_id = $1 AND f.path = g.path CROSS JOIN portail.judgement j
-             WHERE j.id = $3
+             FROM gone g JOIN portail.file f USING (path) CROSS JOIN portail.judgement j
+             WHERE f.folder_id = $1 AND f.path = ANY($4) AND j.id = $3
              ON CONFLICT DO NOTHING RETURNING path, size, md5, reason
          ), history AS (
              INSERT INTO portail.event (folder_id, path, kind, size, md5, detail)
              SELECT $1, path, 'held', size, md5, reason FROM held
          ), unspooled AS (
-             DELETE FROM portail.pending_delete p USING gone g WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = g.path
+             DELETE FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = ANY($4)
          )
          SELECT count(*) FROM held";
     let names: Vec<&str> = gone.iter().map(|(path, _)| path.as_str()).collect();

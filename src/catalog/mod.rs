@@ -35,16 +35,22 @@ pub use error::{CatalogError, Cause};
 const OLDEST_SERVER: i32 = 130_000;
 /// For a connection out of the pool, made or waited for.
 const CONNECT: Duration = Duration::from_secs(5);
+/// For a sign of life of a connection that was idle.
+const ALIVE: Duration = Duration::from_secs(2);
+/// A connection that was used so recently is taken for good.
+const FRESH: Duration = Duration::from_secs(1);
 /// The server ends a statement that takes longer.
 const STATEMENT: Duration = Duration::from_secs(20);
 /// And this is when we give up on a server that does not answer at all: the server's own limit does not help on a dead link.
 const ANSWER: Duration = Duration::from_secs(25);
 
-/// What every session is set to. Generic plans: with statistics that are older than a folder, a plan for the values at hand
-/// goes through its rows again and again. Keepalives on the server's side: a holder of the writer's lock whose machine has
-/// lost its power must not keep it for hours.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET tcp_keepalives_idle = 10; \
-    SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
+/// What every session is set to. Plans must not hang on statistics, which are older than a folder that is being filled: generic
+/// plans, since one for the values at hand goes through its rows again and again; and no sequential scans, since a plan that was
+/// made for an empty table is kept until somebody analyses it. Every statement here has an index to go by. No JIT, which
+/// compiles for longer than any of them takes. Keepalives on the server's side: a holder of the writer's lock whose machine
+/// has lost its power must not keep it for hours.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off; \
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
 
 /// What keeps a connection outside the pool going.
 type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
@@ -76,7 +82,8 @@ impl Catalog {
         let manager = Manager::from_config(
             config.clone(),
             tls.clone(),
-            ManagerConfig { recycling_method: RecyclingMethod::Verified },
+            // Verified would ask the server before each statement, and double their number.
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let place = format!("{}:{}/{} as {}", settings.host, settings.port, settings.name, settings.user);
         let pool = Pool::builder(manager)
@@ -84,7 +91,20 @@ impl Catalog {
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECT))
             .create_timeout(Some(CONNECT))
-            .recycle_timeout(Some(Duration::from_secs(2)))
+            .recycle_timeout(Some(ALIVE))
+            .pre_recycle(Hook::async_fn(|client, metrics| {
+                let idle = metrics.last_used();
+                Box::pin(async move {
+                    if idle < FRESH {
+                        return Ok(());
+                    }
+                    // A connection that broke while nobody used it is exchanged, instead of failing whoever takes it.
+                    match tokio::time::timeout(ALIVE, client.check_connection()).await {
+                        Ok(alive) => alive.map_err(HookError::Backend),
+                        Err(_) => Err(HookError::message("the connection is dead")),
+                    }
+                })
+            }))
             .post_create(Hook::async_fn(|client, _| {
                 Box::pin(async move {
                     let limit = format!("SET statement_timeout = {}; {SESSION}", STATEMENT.as_millis());
@@ -145,13 +165,33 @@ impl Catalog {
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, CatalogError> {
+        match self.query_once(what, sql, parameters).await {
+            // The server ended the session and has done nothing of it; a connection out of the pool may be the last to hear.
+            Err(error) if error.is_end_of_session() => self.query_once(what, sql, parameters).await,
+            answer => answer,
+        }
+    }
+
+    async fn query_once(
+        &self,
+        what: &'static str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, CatalogError> {
         let client = self.client(what).await?;
         let asked = async {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, parameters).await
         };
         match tokio::time::timeout(ANSWER, asked).await {
-            Ok(answer) => answer.map_err(|error| CatalogError::new(what, &self.place, error.into())),
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                let error = CatalogError::new(what, &self.place, error.into());
+                if error.is_end_of_session() {
+                    drop(deadpool_postgres::Object::take(client));
+                }
+                Err(error)
+            }
             Err(_) => {
                 // The connection is in an unknown state, and must not go back into the pool.
                 drop(deadpool_postgres::Object::take(client));

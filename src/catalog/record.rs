@@ -118,17 +118,62 @@ pub async fn apply(
     Ok(refused)
 }
 
-/// One statement for a batch. The input's order gives every statement the same lock order, so that two can't deadlock.
-const WRITE: &str = "
+/// What a batch has in it. The statement has the parts for just that: one that has nothing to do costs its planning and, worse,
+/// may be planned for a table that was empty then and is large by now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kinds {
+    synced: bool,
+    failed: bool,
+    kept: bool,
+    dropped: bool,
+}
+
+impl Kinds {
+    fn of(changes: &[&Change]) -> Self {
+        let mut kinds = Self::default();
+        for change in changes {
+            match change {
+                Change::Synced { .. } => kinds.synced = true,
+                Change::Failed { .. } => kinds.failed = true,
+                Change::Kept { .. } => kinds.kept = true,
+                Change::Dropped { .. } => kinds.dropped = true,
+            }
+        }
+        kinds
+    }
+
+    /// One statement for a batch. The input's order gives every statement the same lock order, so that two can't deadlock.
+    /// Rows are found by `= ANY`, which leads through the index whatever the statistics say; a join need not.
+    fn statement(self) -> String {
+        let mut sql = INPUT.to_owned();
+        if self.synced {
+            sql.push_str(SYNCED);
+            sql.push_str(RETURNED);
+        }
+        if self.failed {
+            sql.push_str(FAILED);
+        }
+        if self.kept {
+            sql.push_str(KEPT);
+        }
+        if self.dropped {
+            sql.push_str(DROPPED);
+        }
+        sql.push_str(if self.failed { HISTORY_BUT_THE_SAME_FAILURE } else { HISTORY });
+        sql
+    }
+}
+
+const INPUT: &str = "
 WITH input AS (
     SELECT * FROM UNNEST($2::text[], $3::bytea[], $4::text[], $5::bigint[], $6::bytea[], $7::timestamptz[], $8::timestamptz[],
         $9::integer[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[],
         $17::boolean[], $18::text[], $19::text[])
     AS t(path, raw_path, key, size, md5, created_at, modified_at, mode, etag, version_id, state, error, mtime_ns, ctime_ns,
         inode, racy, kind, detail)
-), before AS (
-    SELECT f.path, f.error FROM portail.file f JOIN input USING (path) WHERE f.folder_id = $1
-), synced AS (
+)";
+
+const SYNCED: &str = ", synced AS (
     INSERT INTO portail.file (folder_id, path, raw_path, name, key, size, md5, created_at, modified_at, mode, etag, version_id,
         state, error, attempts, synced_at, mtime_ns, ctime_ns, inode, racy)
     SELECT $1, path, raw_path, regexp_replace(path, '^.*/', ''), key, size, md5, created_at, modified_at, mode, etag,
@@ -139,6 +184,16 @@ WITH input AS (
         created_at = excluded.created_at, modified_at = excluded.modified_at, mode = excluded.mode, etag = excluded.etag,
         version_id = excluded.version_id, state = 'synced', error = NULL, attempts = 0, synced_at = now(),
         mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode, racy = excluded.racy
+)";
+
+/// Whatever was held, or said of it, was about a file that was gone.
+const RETURNED: &str = ", returned AS (
+    DELETE FROM portail.held_delete h
+    WHERE h.folder_id = $1 AND h.path = ANY(ARRAY(SELECT path FROM input WHERE state = 'synced'))
+)";
+
+const FAILED: &str = ", before AS (
+    SELECT f.path, f.error FROM portail.file f WHERE f.folder_id = $1 AND f.path = ANY($2)
 ), failed AS (
     INSERT INTO portail.file (folder_id, path, raw_path, name, key, state, error, attempts)
     SELECT $1, path, raw_path, regexp_replace(path, '^.*/', ''), key, 'failed', error, 1
@@ -146,15 +201,24 @@ WITH input AS (
     ON CONFLICT (folder_id, path) DO UPDATE SET
         state = CASE WHEN portail.file.state IN ('kept', 'deleting') THEN portail.file.state ELSE 'failed' END,
         error = excluded.error, attempts = portail.file.attempts + 1
-), kept AS (
-    UPDATE portail.file f SET state = 'kept', error = NULL FROM input
-    WHERE f.folder_id = $1 AND f.path = input.path AND input.state = 'kept' AND f.etag IS NOT NULL
-), dropped AS (
-    DELETE FROM portail.file f USING input WHERE f.folder_id = $1 AND f.path = input.path AND input.state = 'dropped'
-), returned AS (
-    -- Whatever was held, or said of it, was about a file that was gone.
-    DELETE FROM portail.held_delete h USING input WHERE h.folder_id = $1 AND h.path = input.path AND input.state = 'synced'
-)
+)";
+
+const KEPT: &str = ", kept AS (
+    UPDATE portail.file f SET state = 'kept', error = NULL
+    WHERE f.folder_id = $1 AND f.path = ANY(ARRAY(SELECT path FROM input WHERE state = 'kept')) AND f.etag IS NOT NULL
+)";
+
+const DROPPED: &str = ", dropped AS (
+    DELETE FROM portail.file f
+    WHERE f.folder_id = $1 AND f.path = ANY(ARRAY(SELECT path FROM input WHERE state = 'dropped'))
+)";
+
+const HISTORY: &str = "
+INSERT INTO portail.event (folder_id, path, kind, size, md5, version_id, detail)
+SELECT $1, path, kind, size, md5, version_id, coalesce(detail, error) FROM input WHERE kind IS NOT NULL
+";
+
+const HISTORY_BUT_THE_SAME_FAILURE: &str = "
 INSERT INTO portail.event (folder_id, path, kind, size, md5, version_id, detail)
 SELECT $1, i.path, i.kind, i.size, i.md5, i.version_id, coalesce(i.detail, i.error)
 FROM input i LEFT JOIN before b USING (path)
@@ -175,7 +239,7 @@ async fn write(
     catalog
         .query(
             what,
-            WRITE,
+            &Kinds::of(changes).statement(),
             &[
                 &folder.0,
                 &c.path,

@@ -128,8 +128,25 @@ pub async fn migrate(catalog: &Catalog) -> Result<Migrated, CatalogError> {
     let result = runner.run_async(&mut client).await;
     drop(client);
     driving.abort();
-    result.map_err(|error| CatalogError::new(what, &catalog.place, Cause::Migration(described(&error))))?;
+    result.map_err(|error| {
+        let text = described(&error);
+        // The next try goes on where this one was cut off.
+        let cause = if is_cut_off(&error) { Cause::Pool(text) } else { Cause::Migration(text) };
+        CatalogError::new(what, &catalog.place, cause)
+    })?;
     Ok(Migrated { from, to: newest() })
+}
+
+/// Whether the connection has ended, or the server has ended it, rather than refused a migration.
+fn is_cut_off(error: &dyn std::error::Error) -> bool {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(postgres) = cause.downcast_ref::<tokio_postgres::Error>() {
+            return postgres.code().is_none_or(|code| code.code().starts_with("57P") || code.code().starts_with("08"));
+        }
+        next = cause.source();
+    }
+    false
 }
 
 fn described(error: &dyn std::error::Error) -> String {

@@ -27,6 +27,7 @@ use crate::sync::gate::Gate;
 use crate::sync::pass::Worlds;
 use crate::sync::pipeline::{Endurance, Mode, Pipeline, WatchDirectory};
 use crate::sync::record::Recorder;
+use crate::sync::unseen::Unseen;
 use crate::sync::worker;
 
 /// A busy machine may bring an event this much later than the debouncer alone would.
@@ -63,15 +64,16 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let start = catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
     // Before anything is looked at: what is absent below a mount that is not there must not be believed to be.
     activity.root.set_mounts(catalog::mount::known(&worlds.catalog, record.id).await?.mounts);
-    let identity = match record.identity {
-        None if start.rows == 0 => {
-            // Before the first row: were it left to the end of the first reconciliation, one that breaks off would leave rows
-            // that any folder could claim, and deletions that events tell of meanwhile could not be judged.
-            catalog::folder::take_identity(&worlds.catalog, record.id, &activity.seen).await?;
-            Some(activity.seen)
-        }
-        known => known,
+    let identity = if start.rows == 0 {
+        // Before the first row: were it left to the end of the first reconciliation, deletions that events tell of meanwhile could
+        // not be judged, and one that breaks off would leave rows that any folder could claim.
+        catalog::folder::take_identity(&worlds.catalog, record.id, &activity.seen).await?;
+        Some(activity.seen)
+    } else {
+        record.identity
     };
+    // Nor was all finished that it had taken off the queue, which lives on.
+    activity.live.feed.take_back();
     activity.live.in_doubt.store(false, Ordering::Relaxed);
     activity.live.set_doubts(Vec::new());
     activity.live.catching_up.store(true, Ordering::Relaxed);
@@ -153,6 +155,7 @@ fn pipeline(
         refused: AtomicU32::new(0),
         cancel,
         watch_directory: watches.then_some(watch_directory),
+        unseen: Unseen::default(),
         endurance: Some(Endurance {
             gate,
             absent,

@@ -54,8 +54,6 @@ async fn act_on_decisions(shared: &Shared, id: FolderId) -> Result<(), SyncError
     if catalog::spool::spool_approved(&pipeline.catalog, id, number).await? > 0 {
         reap::judge(pipeline, id, &shared.reaper, number, true).await?;
     }
-    // An approved path whose file is back was not deleted: its approval is spent all the same.
-    catalog::held::forget_approved(&pipeline.catalog, id).await?;
     count_trouble(shared, id).await
 }
 

@@ -141,6 +141,10 @@ fn state_of(shared: &Shared) -> (FolderState, Option<String>) {
     if live.out_of_watches.load(Ordering::Relaxed) {
         reasons.push("the kernel allows no more watches: raise fs.inotify.max_user_watches".to_owned());
     }
+    let unseen = shared.pipeline.unseen.count();
+    if unseen > 0 {
+        reasons.push(format!("{unseen} directories can't be listed"));
+    }
     let held = live.held.load(Ordering::Relaxed);
     if held > 0 {
         reasons.push(format!("{held} deletions are held"));

@@ -100,6 +100,8 @@ async fn pass(shared: &Shared) -> Result<bool, SyncError> {
     if let Verdict::Postponed { reason } = &judged.verdict {
         tracing::warn!(folder = %pipeline.folder.name, "deletions are postponed: {reason}");
         catalog::spool::drop_spool(catalog, id, number).await?;
+        // If the folder stays away, the supervisor takes over; if it is back already, nobody else would look for them again.
+        shared.activity.wishes.wish(Cause::Outage);
     }
     catalog::folder::finish_pass(catalog, id).await?;
     uploads::sweep(pipeline).await?;

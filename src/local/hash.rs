@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use md5::{Digest as _, Md5};
 
 use crate::local::part_digests::PartDigests;
 use crate::local::stat;
+use crate::memory::{Budget, Held};
 use crate::model::{Digest, FileMeta, Fingerprint, Parts, Stamp};
 
 /// Read at once while hashing: large enough that calls don't count, small enough to stay in the processor's cache.
@@ -30,10 +30,10 @@ pub enum ReadError {
 }
 
 /// What is wanted of a content besides its digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// The bytes, for a small file.
-    Bytes,
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// The bytes, for a small file, in memory of this budget, of which the caller has taken enough.
+    Bytes(&'a Budget),
     /// The digests of parts of this many bytes, see [`crate::model::part_size`].
     Parts(u64),
 }
@@ -42,7 +42,7 @@ pub enum Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// From memory.
-    Held(Bytes),
+    Held(Held),
     /// From the open file, part by part: the store refuses a part that is not what was hashed.
     Parts(Parts),
 }
@@ -63,16 +63,16 @@ pub struct Content {
 /// Hashes an open file of which `meta` was just seen.
 ///
 /// `read` is told of each piece's length and stops the reading by answering false.
-pub fn read(file: &File, meta: FileMeta, wanted: Wanted, read: &dyn Fn(u64) -> bool) -> Result<Content, ReadError> {
+pub fn read(file: &File, meta: FileMeta, wanted: Wanted<'_>, read: &dyn Fn(u64) -> bool) -> Result<Content, ReadError> {
     let began = Stamp::from_system(SystemTime::now());
     let size = meta.fingerprint.size;
     let (digest, body) = match wanted {
-        Wanted::Bytes => {
-            let bytes = read_whole(file, size)?;
+        Wanted::Bytes(budget) => {
+            let (digest, held) = read_whole(file, size, budget)?;
             if !read(size) {
                 return Err(ReadError::Cancelled);
             }
-            (Digest(Md5::digest(&bytes).into()), Body::Held(Bytes::from(bytes)))
+            (digest, Body::Held(held))
         }
         Wanted::Parts(part_size) => {
             let mut digests = PartDigests::new(part_size);
@@ -114,11 +114,15 @@ pub fn composite_md5(file: &File, size: u64, part_size: u64, read: &dyn Fn(u64) 
     Ok(Digest(parts.finalize().into()))
 }
 
-fn read_whole(file: &File, size: u64) -> Result<Vec<u8>, ReadError> {
-    let length = usize::try_from(size).map_err(|_| ReadError::Io(io::ErrorKind::FileTooLarge.into()))?;
-    let mut body = vec![0; length];
-    read_exact(file, &mut body, 0)?;
-    Ok(body)
+fn read_whole(file: &File, size: u64, budget: &Budget) -> Result<(Digest, Held), ReadError> {
+    let (mut md5, mut held) = (Md5::new(), Held::default());
+    while held.len() < size {
+        let mut chunk = budget.chunk(size - held.len());
+        read_exact(file, chunk.as_mut(), held.len())?;
+        md5.update(&chunk);
+        held.push(chunk.freeze());
+    }
+    Ok((Digest(md5.finalize().into()), held))
 }
 
 fn hash_range(file: &File, offset: u64, length: u64, read: &dyn Fn(u64) -> bool) -> Result<Digest, ReadError> {
@@ -175,9 +179,10 @@ mod tests {
             ("message digest", "f96b697d7cb7938d525a2f31aaf161d0"),
         ] {
             let (file, meta) = open(text.as_bytes());
-            let content = read(file.as_file(), meta, Wanted::Bytes, &|_| true).unwrap();
+            let content = read(file.as_file(), meta, Wanted::Bytes(&Budget::default()), &|_| true).unwrap();
             assert_eq!(content.digest.to_hex(), hex);
-            assert_eq!(content.body, Body::Held(Bytes::from_static(text.as_bytes())));
+            let Body::Held(held) = content.body else { panic!("{content:?}") };
+            assert_eq!(held.chunks().concat(), text.as_bytes());
             let content = read(file.as_file(), meta, Wanted::Parts(64), &|_| true).unwrap();
             assert_eq!(content.digest.to_hex(), hex);
             assert_eq!(content.body, Body::Parts(Parts { size: 64, digests: vec![content.digest] }));
@@ -190,7 +195,7 @@ mod tests {
         let (file, meta) = open(&content);
         assert_eq!(
             read(file.as_file(), meta, Wanted::Parts(1 << 16), &|_| true).unwrap().digest,
-            read(file.as_file(), meta, Wanted::Bytes, &|_| true).unwrap().digest
+            read(file.as_file(), meta, Wanted::Bytes(&Budget::default()), &|_| true).unwrap().digest
         );
     }
 
@@ -199,7 +204,7 @@ mod tests {
         for length in [1, 10] {
             let (file, meta) = open(b"abcdef");
             file.as_file().set_len(length).unwrap();
-            for wanted in [Wanted::Bytes, Wanted::Parts(64)] {
+            for wanted in [Wanted::Bytes(&Budget::default()), Wanted::Parts(64)] {
                 assert!(matches!(read(file.as_file(), meta, wanted, &|_| true), Err(ReadError::Changed)));
             }
         }
@@ -209,7 +214,7 @@ mod tests {
     fn content_that_is_not_read_alike_twice_is_refused_whatever_the_stamps_say() {
         use std::os::unix::fs::FileExt as _;
         let (file, meta) = open(b"abcdef");
-        let mut content = read(file.as_file(), meta, Wanted::Bytes, &|_| true).unwrap();
+        let mut content = read(file.as_file(), meta, Wanted::Bytes(&Budget::default()), &|_| true).unwrap();
         confirm(file.as_file(), &content, &|_| true).unwrap();
         file.as_file().write_all_at(b"x", 3).unwrap();
         // As if the write had fallen into the tick of the first look.

@@ -48,6 +48,12 @@ pub enum RootError {
         /// Why.
         source: io::Error,
     },
+    /// Another one stands at its path than the one that is open.
+    #[error("find the folder {} as it was opened: another one has taken its place", path.display())]
+    Replaced {
+        /// As configured.
+        path: PathBuf,
+    },
     /// Its rules can't be used.
     #[error("read the exclude rules of the folder {}", path.display())]
     Excludes {

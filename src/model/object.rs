@@ -9,7 +9,22 @@ pub struct Digest(pub [u8; 16]);
 impl Digest {
     /// Lower-case hexadecimal, as an ETag writes it.
     pub fn to_hex(self) -> String {
-        self.0.iter().map(|b| format!("{b:02x}")).collect()
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('?');
+        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    }
+
+    /// From hexadecimal of either case; nothing if it is not 32 digits.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        let digits = hex.as_bytes();
+        let mut bytes = [0; 16];
+        if digits.len() != 2 * bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let value = |digit: u8| char::from(digit).to_digit(16);
+            *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
+        }
+        Some(Self(bytes))
     }
 
     /// From a column or a header's bytes; nothing if there are not 16.
@@ -52,6 +67,8 @@ impl ETag {
 pub enum Remote {
     /// Nobody looked, or what was seen is too old.
     NotKnown,
+    /// An upload that failed may have reached it all the same.
+    Doubtful,
     /// The listing went past the key without it.
     Missing,
     /// Listed.
@@ -65,4 +82,28 @@ pub struct Listed {
     pub size: u64,
     /// Opaque.
     pub etag: ETag,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_what_its_hexadecimal_says() {
+        let digest = Digest(std::array::from_fn(|index| (index * 17) as u8));
+        assert_eq!(digest.to_hex(), "00112233445566778899aabbccddeeff");
+        for hex in ["00112233445566778899aabbccddeeff", "00112233445566778899AABBCCDDEEFF"] {
+            assert_eq!(Digest::from_hex(hex), Some(digest));
+        }
+        for other in [
+            "",
+            "00112233445566778899aabbccddeef",
+            "00112233445566778899aabbccddeeff0",
+            "é0112233445566778899aabbccddeef",
+            "0x112233445566778899aabbccddeeff",
+            "00112233445566778899aabbccddeeff-1",
+        ] {
+            assert_eq!(Digest::from_hex(other), None, "{other}");
+        }
+    }
 }

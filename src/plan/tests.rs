@@ -144,6 +144,17 @@ fn after_a_failed_try_the_object_is_believed_only_when_it_is_seen() {
 }
 
 #[test]
+fn what_a_failed_upload_may_have_reached_is_put_again_but_never_removed_for_it() {
+    let synced = row(RowState::Synced, 3, 1);
+    check(&present(3, 0), Some(&synced), &Remote::Doubtful, Decision::Upload(Cause::Unfinished));
+    check(&present(3, 0), None, &Remote::Doubtful, Decision::Upload(Cause::New));
+    let compare = Decision::Compare(Cause::Changed);
+    assert_eq!(conclude(&compare, 3, digest(1), Some(&synced), &Remote::Doubtful), Conclusion::Upload);
+    check(&Local::Absent, None, &Remote::Doubtful, Decision::Nothing);
+    check(&Local::Absent, Some(&row(RowState::Kept, 3, 1)), &Remote::Doubtful, Decision::Nothing);
+}
+
+#[test]
 fn an_object_is_adopted_only_when_its_etag_can_be_explained() {
     let adopt = |etag: &str, size| {
         let remote = Remote::Present(Listed { size, etag: ETag::new(etag) });
@@ -255,6 +266,7 @@ fn any_row() -> impl Strategy<Value = Option<Row>> {
 fn any_remote() -> impl Strategy<Value = Remote> {
     prop_oneof![
         Just(Remote::NotKnown),
+        Just(Remote::Doubtful),
         Just(Remote::Missing),
         (0..3_u64, 0..3_u8).prop_map(|(size, content)| object(size, content))
     ]

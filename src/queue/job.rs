@@ -19,6 +19,11 @@ pub struct Hint {
 impl Hint {
     /// What an event tells: nothing but the path.
     pub const EVENT: Self = Self { remote: Remote::NotKnown, new_inode: None, by_reconciliation: false };
+
+    /// After an event has told of the path, too: it tells of the file and not of the object.
+    pub(super) fn told(self) -> Self {
+        Self { remote: self.remote, ..Self::EVENT }
+    }
 }
 
 /// How much of the tree a job is about.
@@ -54,11 +59,16 @@ pub enum Settled {
     Done,
     /// It failed, and is tried again after the pause.
     Failed {
-        /// See [`backoff`](super::backoff).
+        /// See [`super::backoff`].
         pause: Duration,
     },
     /// It is looked at again after the pause, which is no failure.
     Deferred {
+        /// How long.
+        pause: Duration,
+    },
+    /// It met trouble that is not its own, and is tried again after the pause.
+    Interrupted {
         /// How long.
         pause: Duration,
     },

@@ -55,6 +55,44 @@ fn what_a_listing_showed_does_not_outlive_an_act() {
 }
 
 #[test]
+fn what_a_listing_shows_reaches_a_path_that_waits_already_and_outlives_its_events() {
+    let (mut queue, now) = (Queue::new(PACE), Instant::now());
+    event(&mut queue, "a", now);
+    queue.nominate(path("a"), Hint { remote: Remote::Missing, new_inode: None, by_reconciliation: true }, now);
+    event(&mut queue, "a", now);
+    let job = queue.pop(now, 1).remove(0);
+    assert_eq!((job.hint.remote, job.hint.by_reconciliation), (Remote::Missing, false));
+}
+
+#[test]
+fn a_try_that_failed_leaves_the_object_in_doubt_until_one_succeeds() {
+    let pause = Duration::from_secs(1);
+    for failed in [Settled::Failed { pause }, Settled::Interrupted { pause }] {
+        for told in [false, true] {
+            let (mut queue, now) = (Queue::new(PACE), Instant::now());
+            event(&mut queue, "a", now);
+            let job = queue.pop(now, 1).remove(0);
+            if told {
+                event(&mut queue, "a", now);
+            }
+            queue.settle(&job.path, failed, now);
+            event(&mut queue, "a", now);
+            let later = now + PACE.max_delay;
+            let job = queue.pop(later, 1).remove(0);
+            assert_eq!(job.hint.remote, Remote::Doubtful, "{failed:?}, {told}");
+            event(&mut queue, "a", later);
+            queue.settle(&job.path, Settled::Done, later);
+            assert_eq!(queue.pop(later + PACE.max_delay, 1)[0].hint.remote, Remote::NotKnown);
+        }
+    }
+    let (mut queue, now) = (Queue::new(PACE), Instant::now());
+    event(&mut queue, "a", now);
+    let job = queue.pop(now, 1).remove(0);
+    queue.settle(&job.path, Settled::Deferred { pause }, now);
+    assert_eq!(queue.pop(now + pause, 1)[0].hint.remote, Remote::NotKnown, "nothing was tried");
+}
+
+#[test]
 fn a_failed_path_waits_for_its_pause_and_counts_its_attempts() {
     let (mut queue, now) = (Queue::new(PACE), Instant::now());
     event(&mut queue, "a", now);
@@ -157,6 +195,25 @@ fn an_outage_that_ends_makes_everything_ready() {
 }
 
 #[test]
+fn what_nobody_works_on_any_more_is_ready_again() {
+    let (mut queue, now) = (Queue::new(PACE), Instant::now());
+    let listed = Hint { remote: Remote::Missing, new_inode: None, by_reconciliation: true };
+    queue.nominate(path("a"), listed, now);
+    event(&mut queue, "b", now);
+    assert_eq!(queue.pop(now, 10).len(), 2);
+    queue.nominate_event(path("b"), Scope::Tree, now);
+    queue.take_back();
+    assert!(!queue.is_quiet());
+    let jobs = queue.pop(now, 10);
+    assert_eq!(names(&jobs), ["a", "b"]);
+    assert_eq!((&jobs[0].hint.remote, jobs[1].scope), (&Remote::NotKnown, Scope::Tree));
+    for job in &jobs {
+        queue.settle(&job.path, Settled::Done, now);
+    }
+    assert!(queue.is_empty() && queue.is_quiet());
+}
+
+#[test]
 fn pauses_grow_up_to_a_bound_and_are_spread_out() {
     let mut rng = rand::rng();
     for attempts in 0..40 {
@@ -175,6 +232,7 @@ enum Op {
     Found(String),
     Pop,
     Settle(usize, u8),
+    TakeBack,
     Tick(u64),
 }
 
@@ -184,7 +242,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         (name.clone(), any::<bool>()).prop_map(|(name, tree)| Op::Event(name.to_owned(), tree)),
         name.prop_map(|name| Op::Found(name.to_owned())),
         Just(Op::Pop),
-        (any::<usize>(), 0..3_u8).prop_map(|(index, how)| Op::Settle(index, how)),
+        (any::<usize>(), 0..4_u8).prop_map(|(index, how)| Op::Settle(index, how)),
+        Just(Op::TakeBack),
         (0..60_000_u64).prop_map(Op::Tick),
     ]
 }
@@ -219,10 +278,19 @@ proptest! {
                 Op::Settle(index, how) if !running.is_empty() => {
                     let job = running.remove(index % running.len());
                     let pause = Duration::from_millis(700);
-                    let settled = [Settled::Done, Settled::Failed { pause }, Settled::Deferred { pause }][usize::from(how)];
+                    let settled = [
+                        Settled::Done,
+                        Settled::Failed { pause },
+                        Settled::Deferred { pause },
+                        Settled::Interrupted { pause },
+                    ][usize::from(how)];
                     queue.settle(&job.path, settled, now);
                 }
                 Op::Settle(..) => {}
+                Op::TakeBack => {
+                    owed.extend(running.drain(..).map(|job| job.path.as_str().to_owned()));
+                    queue.take_back();
+                }
                 Op::Tick(ms) => now += Duration::from_millis(ms),
             }
             prop_assert!(queue.len() <= capacity + running.len() + 8);

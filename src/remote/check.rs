@@ -41,7 +41,7 @@ impl Bucket {
         let body = Bytes::from_static(b"agent-portail wrote this to see if it may, and deletes it at once.\n");
         let digest = Digest(Md5::digest(&body).into());
         let size = body.len() as u64;
-        let written = self.put(key, body, digest, &attributes(size)).await.map(drop);
+        let written = self.put(key, &body.into(), digest, &attributes(size)).await.map(drop);
         let exists = written.is_ok();
         let mut steps = vec![(ProbeStep::Write, written)];
         if exists {

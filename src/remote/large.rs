@@ -15,12 +15,12 @@ use md5::{Digest as _, Md5};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Budget;
 use super::client::Bucket;
 use super::error::{RemoteError, Trouble, UploadError};
 use super::object::{Attributes, Stored};
 use super::operation::Operation;
 use super::part::{ReadFailure, STREAM_MEMORY, Slice};
+use crate::memory::Budget;
 use crate::model::{Digest, ETag, ObjectKey, Parts};
 
 /// Parts of one file on their way at once. More would not be faster and could take every slot from the other files.
@@ -180,7 +180,7 @@ impl Bucket {
     ) -> Result<Arrived, UploadError> {
         let Part { number, digest, slice } = part;
         let (length, failure) = (slice.length, ReadFailure::default());
-        let body = slice.stream(self.client.inner.pace.as_ref(), &failure);
+        let body = slice.stream(upload.budget, self.client.inner.pace.as_ref(), &failure);
         let _slot = upload.slots.acquire().await.ok();
         let answer = self
             .sdk()

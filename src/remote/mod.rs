@@ -8,7 +8,6 @@
 //! are not sent: not every compatible store knows them, and the MD5 is at hand anyway.
 
 mod answer;
-mod budget;
 mod check;
 mod client;
 mod credentials;
@@ -25,7 +24,6 @@ mod unfinished;
 mod versioning;
 mod wire;
 
-pub use budget::{Budget, BudgetGuard};
 pub use check::ProbeStep;
 pub use client::{Bucket, Client, Limits, Patience, connect, connect_with};
 pub use error::{RemoteError, Trouble, UploadError};

@@ -7,7 +7,6 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::MetadataDirective;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::client::Bucket;
@@ -15,6 +14,7 @@ use super::error::{RemoteError, Trouble};
 use super::operation::Operation;
 use super::part;
 use crate::config::settings::Encryption;
+use crate::memory::Held;
 use crate::model::{Digest, ETag, FileMeta, ObjectKey, RelPath};
 
 /// An object that the store has acknowledged.
@@ -80,14 +80,14 @@ impl Bucket {
     pub async fn put(
         &self,
         key: &ObjectKey,
-        body: Bytes,
+        body: &Held,
         digest: Digest,
         attributes: &Attributes,
     ) -> Result<Stored, RemoteError> {
         let (encryption, encryption_key) = self.encryption();
         // Under KMS the ETag is not the MD5.
         let noted = matches!(self.client.inner.encryption, Some(Encryption::Kms { .. })).then_some(digest);
-        let size = body.len() as u64;
+        let size = body.len();
         let answer = self
             .sdk()
             .put_object()

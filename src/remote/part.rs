@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
+use std::vec;
 
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
@@ -16,12 +17,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::pace::{Pace, STRIDE};
-
-/// What is read at a time for a part that is not held in memory.
-pub(super) const READ_SIZE: u64 = 256 * 1024;
+use crate::memory::{Budget, CHUNK, Held};
 
 /// What a streamed part has in memory at most: a piece that is being sent and the next one being read.
-pub(super) const STREAM_MEMORY: u64 = 2 * READ_SIZE;
+pub(super) const STREAM_MEMORY: u64 = 2 * CHUNK as u64;
 
 /// A piece of a file, which stays where it is.
 #[derive(Clone, Debug)]
@@ -36,28 +35,35 @@ pub(super) type ReadFailure = Arc<Mutex<Option<io::Error>>>;
 
 impl Slice {
     /// As a body that is read while it is sent, and read anew if it has to be sent again.
-    pub(super) fn stream(self, pace: Option<&Arc<Pace>>, failure: &ReadFailure) -> SdkBody {
-        let (pace, failure) = (pace.cloned(), failure.clone());
+    pub(super) fn stream(self, budget: &Budget, pace: Option<&Arc<Pace>>, failure: &ReadFailure) -> SdkBody {
+        let (budget, pace, failure) = (budget.clone(), pace.cloned(), failure.clone());
         SdkBody::retryable(move || {
-            let source = Source::File { slice: self.clone(), reading: None, failure: failure.clone() };
+            let source =
+                Source::File { slice: self.clone(), budget: budget.clone(), reading: None, failure: failure.clone() };
             SdkBody::from_body_1_x(Paced::new(source, self.length, pace.clone()))
         })
     }
 }
 
 /// A body that is already in memory.
-pub(super) fn body_in_memory(bytes: Bytes, pace: Option<&Arc<Pace>>) -> SdkBody {
-    let Some(pace) = pace.cloned() else { return SdkBody::from(bytes) };
-    let length = bytes.len() as u64;
-    SdkBody::retryable(move || {
-        SdkBody::from_body_1_x(Paced::new(Source::Memory(bytes.clone()), length, Some(pace.clone())))
-    })
+pub(super) fn body_in_memory(held: &Held, pace: Option<&Arc<Pace>>) -> SdkBody {
+    let (chunks, length, pace) = (held.chunks().to_vec(), held.len(), pace.cloned());
+    match (chunks.as_slice(), &pace) {
+        ([], None) => SdkBody::empty(),
+        ([only], None) => SdkBody::from(only.clone()),
+        _ => SdkBody::retryable(move || {
+            let source = Source::Memory(chunks.clone().into_iter());
+            SdkBody::from_body_1_x(Paced::new(source, length, pace.clone()))
+        }),
+    }
 }
 
 enum Source {
-    Memory(Bytes),
+    Memory(vec::IntoIter<Bytes>),
     File {
         slice: Slice,
+        /// Where its chunks come from.
+        budget: Budget,
         /// The next piece.
         reading: Option<JoinHandle<io::Result<Bytes>>>,
         failure: ReadFailure,
@@ -76,27 +82,29 @@ struct Paced {
 }
 
 impl Paced {
-    fn new(mut source: Source, remaining: u64, pace: Option<Arc<Pace>>) -> Self {
-        let ready = match &mut source {
-            Source::Memory(bytes) => std::mem::take(bytes),
-            Source::File { .. } => Bytes::new(),
-        };
-        Self { source, remaining, ready, pace, waiting: None }
+    fn new(source: Source, remaining: u64, pace: Option<Arc<Pace>>) -> Self {
+        Self { source, remaining, ready: Bytes::new(), pace, waiting: None }
     }
 
     /// Makes `ready` hold something, if anything remains.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Source::File { slice, reading, failure } = &mut self.source else { return Poll::Ready(Ok(())) };
         if !self.ready.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let task = reading.get_or_insert_with(|| read_ahead(slice));
+        let (slice, budget, reading, failure) = match &mut self.source {
+            Source::Memory(chunks) => {
+                self.ready = chunks.next().unwrap_or_default();
+                return Poll::Ready(Ok(()));
+            }
+            Source::File { slice, budget, reading, failure } => (slice, &*budget, reading, failure),
+        };
+        let task = reading.get_or_insert_with(|| read_ahead(slice, budget));
         let read = ready!(Pin::new(task).poll(cx)).unwrap_or_else(|died| Err(io::Error::other(died)));
         *reading = None;
         match read {
             Ok(bytes) => {
                 if slice.length > 0 {
-                    *reading = Some(read_ahead(slice));
+                    *reading = Some(read_ahead(slice, budget));
                 }
                 self.ready = bytes;
                 Poll::Ready(Ok(()))
@@ -111,14 +119,16 @@ impl Paced {
 }
 
 /// Begins to read the next piece of the slice and moves the slice behind it.
-fn read_ahead(slice: &mut Slice) -> JoinHandle<io::Result<Bytes>> {
-    let piece = Slice { file: slice.file.clone(), offset: slice.offset, length: slice.length.min(READ_SIZE) };
-    slice.offset += piece.length;
-    slice.length -= piece.length;
+fn read_ahead(slice: &mut Slice, budget: &Budget) -> JoinHandle<io::Result<Bytes>> {
+    let (file, offset, budget) = (slice.file.clone(), slice.offset, budget.clone());
+    let length = slice.length;
+    let piece = length.min(CHUNK as u64);
+    slice.offset += piece;
+    slice.length -= piece;
     tokio::task::spawn_blocking(move || {
-        let mut bytes = vec![0; piece.length as usize];
-        piece.file.read_exact_at(&mut bytes, piece.offset)?;
-        Ok(bytes.into())
+        let mut chunk = budget.chunk(length);
+        file.read_exact_at(chunk.as_mut(), offset)?;
+        Ok(chunk.freeze())
     })
 }
 
@@ -179,7 +189,7 @@ mod tests {
         let bytes: Vec<u8> = (0..1_000_000u32).map(|n| (n / 7) as u8).collect();
         let slice = Slice { file: file_of(&bytes), offset: 1234, length: 700_000 };
         let failure = ReadFailure::default();
-        let body = slice.stream(None, &failure);
+        let body = slice.stream(&Budget::default(), None, &failure);
         assert_eq!(body.content_length(), Some(700_000));
         let again = body.try_clone().expect("a retry needs the body once more");
         for body in [body, again] {
@@ -192,14 +202,14 @@ mod tests {
     async fn a_file_that_has_become_shorter_fails_the_body_and_says_why() {
         let slice = Slice { file: file_of(&[1; 1000]), offset: 0, length: 2000 };
         let failure = ReadFailure::default();
-        assert!(ByteStream::new(slice.stream(None, &failure)).collect().await.is_err());
+        assert!(ByteStream::new(slice.stream(&Budget::default(), None, &failure)).collect().await.is_err());
         assert_eq!(failure.lock().unwrap().as_ref().unwrap().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]
     async fn a_bandwidth_limit_holds_for_a_body_in_memory() {
         let pace = Arc::new(Pace::new(2_000_000));
-        let body = body_in_memory(Bytes::from(vec![7; 250_000]), Some(&pace));
+        let body = body_in_memory(&Bytes::from(vec![7; 250_000]).into(), Some(&pace));
         let begun = Instant::now();
         let sent = ByteStream::new(body).collect().await.unwrap().into_bytes();
         assert_eq!(sent.len(), 250_000);

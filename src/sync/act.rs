@@ -11,9 +11,10 @@ use std::time::Instant;
 use crate::catalog::record::Change;
 use crate::local::hash::{Body, Content};
 use crate::logging::success;
+use crate::memory::BudgetGuard;
 use crate::model::{Digest, ETag, EventKind, FileMeta, ObjectKey, Printable, RelPath, Row, SkipReason, Synced};
 use crate::plan::{self, Cause};
-use crate::remote::{self, Attributes, BudgetGuard, Stored};
+use crate::remote::{self, Attributes, Stored};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::pipeline::{Mode, Pipeline, PlannedStep};
 use crate::sync::record::RecordError;
@@ -121,12 +122,12 @@ impl Work<'_> {
         let (pipeline, attributes) = (self.pipeline, self.attributes(source, None));
         match &source.content.body {
             Body::Parts(parts) => uploads::send_large(pipeline, self.path, source, parts, &attributes).await,
-            Body::Held(bytes) => {
+            Body::Held(held) => {
                 let _slot = pipeline.slot().await?;
-                let stored = pipeline.bucket.put(&source.key, bytes.clone(), source.content.digest, &attributes).await;
+                let stored = pipeline.bucket.put(&source.key, held, source.content.digest, &attributes).await;
                 let stored = stored.map_err(|error| pipeline.remote_failure(error))?;
                 pipeline.has_stored.store(true, Ordering::Relaxed);
-                pipeline.report.bytes_sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                pipeline.report.bytes_sent.fetch_add(held.len(), Ordering::Relaxed);
                 Ok(stored)
             }
         }
@@ -270,8 +271,12 @@ pub async fn give_up(
     if let PathError::Row(_) = error {
         return Ok(());
     }
-    let key = row.map_or_else(|| pipeline.key(path), |row| pipeline.key(&row.path));
-    match record(pipeline, Change::Failed { path: path.clone(), key, error: why }).await {
+    record_failure(pipeline, row.map_or(path, |row| &row.path), why).await
+}
+
+/// Writes a failure into a path's row.
+pub async fn record_failure(pipeline: &Pipeline, path: &RelPath, error: String) -> Result<(), SyncError> {
+    match record(pipeline, Change::Failed { path: path.clone(), key: pipeline.key(path), error }).await {
         Ok(()) => Ok(()),
         Err(Failure::Folder(error)) => Err(error),
         Err(Failure::Path(error)) => {

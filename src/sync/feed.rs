@@ -169,6 +169,13 @@ impl Feed {
         self.work.notify_one();
     }
 
+    /// Nobody works on anything any more: what was taken and not settled is ready again.
+    pub fn take_back(&self) {
+        self.lock().queue.take_back();
+        self.room.notify_waiters();
+        self.work.notify_one();
+    }
+
     /// Nothing more will be nominated: [`Self::next`] ends when all is settled.
     pub fn close(&self) {
         self.lock().closed = true;

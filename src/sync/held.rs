@@ -15,31 +15,28 @@ const PAGE: i64 = 1000;
 /// decide, and never the other way round.
 pub const KEPT_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Forgets held deletions, decided on or not, whose files are back: what a person has said was about files that were gone. They are
-/// those that the pass did not find absent; where it could not see everything, those that are there at a fresh look.
-pub(super) async fn forget_returned(
-    pipeline: &Arc<Pipeline>,
-    id: FolderId,
-    pass: i64,
-    complete: bool,
-) -> Result<(), SyncError> {
+/// Forgets held deletions, decided on or not, whose files are back: what a person has said was about files that were gone. Those
+/// that the pass has spooled are not; of the others, which may have gone since it went by, only a fresh look can tell. Where there
+/// is no row any more, nothing is left to be held.
+pub(super) async fn forget_returned(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
     let mut after = String::new();
     loop {
         let page = catalog::held::not_spooled(&pipeline.catalog, id, pass, &after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some((last, _)) = page.last() else { return Ok(()) };
         last.as_str().clone_into(&mut after);
-        let back = if complete { page } else { seen_again(pipeline, page).await? };
-        catalog::held::forget(&pipeline.catalog, id, &back).await?;
+        let root = Arc::clone(&pipeline.root);
+        let is_over = move |path: &RelPath, has_row: bool| {
+            !has_row
+                || match root.look(path) {
+                    Local::Present(_) | Local::Skipped(_) => true,
+                    Local::Absent | Local::Unknown(_) => false,
+                }
+        };
+        let over = blocking("look", move || {
+            page.into_iter().filter(|(path, has_row)| is_over(path, *has_row)).map(|(path, _)| path).collect::<Vec<_>>()
+        });
+        catalog::held::forget(&pipeline.catalog, id, &over.await?).await?;
     }
-}
-
-async fn seen_again(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<Vec<RelPath>, SyncError> {
-    let root = Arc::clone(&pipeline.root);
-    let is_back = move |path: &RelPath| match root.look(path) {
-        Local::Present(_) | Local::Skipped(_) => true,
-        Local::Absent | Local::Unknown(_) => false,
-    };
-    blocking("look", move || paths.into_iter().filter(is_back).collect()).await
 }
 
 /// Gives up what nobody has decided on for too long.

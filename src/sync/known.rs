@@ -12,7 +12,7 @@ use crate::sync::pipeline::{Pipeline, blocking};
 pub(super) struct Known {
     pub(super) rows: HashMap<String, Row>,
     pub(super) same_inode: HashMap<u64, Vec<Row>>,
-    /// Paths without a row, that have rows below them: they were directories.
+    /// Paths without a row, that have rows below them, or something that could not be seen: they are or were directories.
     pub(super) had_something_below: HashSet<String>,
     /// Of files that events have told of and that have no row.
     pub(super) inodes: HashMap<String, u64>,
@@ -30,7 +30,10 @@ impl Known {
             })
             .map(|job| job.path.as_str())
             .collect();
-        let had_something_below = pipeline.paths_with_rows_below(&events).await?.into_iter().collect();
+        let mut had_something_below: HashSet<String> =
+            pipeline.paths_with_rows_below(&events).await?.into_iter().collect();
+        let unseen = events.iter().filter(|path| pipeline.unseen.any_within(path));
+        had_something_below.extend(unseen.map(|path| (*path).to_owned()));
         // The row of a file that has none may be found under another path by its inode.
         let without_row = jobs.iter().filter(|job| !rows.contains_key(job.path.as_str()));
         let mut inodes: Vec<u64> = without_row.filter_map(|job| job.hint.new_inode).collect();

@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use crate::local::hash::{self, Content, ReadError, Wanted};
-use crate::model::{self, ETag, FileMeta, Local, Remote, Retry, Row, Stamp};
+use crate::memory::BudgetGuard;
+use crate::model::{self, ETag, FileMeta, Local, RelPath, Remote, Retry, Row, Stamp};
 use crate::plan::{self, Conclusion, Decision};
-use crate::queue::{Job, Settled, backoff};
-use crate::remote::BudgetGuard;
+use crate::queue::{Job, Scope, Settled, backoff};
 use crate::sync::act::{self, Work};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::pipeline::{MAX_ATTEMPTS, Pipeline, blocking};
@@ -73,7 +73,9 @@ async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: 
     match (&decision, local) {
         (_, Local::Unknown(why)) => return Err(PathError::Unseen(why).into()),
         (Decision::Upload(_) | Decision::Adopt | Decision::Compare(_), Local::Present(meta)) => {
-            return with_content(&work, job, &decision, meta).await;
+            let settled = with_content(&work, job, &decision, meta).await?;
+            look_once_more(&work).await?;
+            return Ok(settled);
         }
         (Decision::Resume, Local::Present(meta)) => work.resume(&meta).await?,
         (Decision::DropRow(reason), _) => work.drop_row(*reason).await?,
@@ -91,6 +93,23 @@ async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: 
         ) => {}
     }
     Ok(Settled::Done)
+}
+
+/// A file that was read and recorded may have gone with its directory meanwhile. Events tell of the directory only, and what has
+/// gone from there was found by its row, which this one did not have yet. From now on it has.
+async fn look_once_more(work: &Work<'_>) -> Result<(), SyncError> {
+    let pipeline = work.pipeline;
+    if pipeline.endurance.is_none() {
+        return Ok(());
+    }
+    let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(work.path));
+    match blocking("look", move || root.look(&path)).await? {
+        Local::Present(_) => {}
+        Local::Absent | Local::Skipped(_) | Local::Unknown(_) => {
+            pipeline.feed.nominate_event(RelPath::clone(work.path), Scope::Path);
+        }
+    }
+    Ok(())
 }
 
 /// The part of a path's life that needs its content.
@@ -153,7 +172,7 @@ fn cause_of(decision: &Decision) -> plan::Cause {
 fn listed_etag(remote: &Remote) -> Option<ETag> {
     match remote {
         Remote::Present(listed) => Some(listed.etag.clone()),
-        Remote::Missing | Remote::NotKnown => None,
+        Remote::Missing | Remote::NotKnown | Remote::Doubtful => None,
     }
 }
 
@@ -162,7 +181,6 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
     let pipeline = work.pipeline;
     let (size, part_size) = (meta.fingerprint.size, pipeline.bounds.part_size);
     let keep = size <= IN_MEMORY.min(part_size);
-    let wanted = if keep { Wanted::Bytes } else { Wanted::Parts(model::part_size(size, part_size)) };
     let guard = match keep {
         true => tokio::select! {
             guard = pipeline.bounds.budget.take(size) => Some(guard),
@@ -173,7 +191,7 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
     let (root, path, seen) = (Arc::clone(&pipeline.root), Arc::clone(work.path), meta.fingerprint);
     let grain = plan::grain(&seen, root.is_remote());
     let eager = pipeline.endurance.as_ref().is_some_and(|endurance| endurance.eager);
-    let cancel = pipeline.cancel.clone();
+    let (cancel, budget) = (pipeline.cancel.clone(), Arc::clone(&pipeline.bounds.budget));
     let read = blocking("read", move || {
         let (file, meta) = root.open_file(&path).map_err(|local| match local {
             Local::Unknown(why) => PathError::Unseen(why),
@@ -183,6 +201,7 @@ async fn read(work: &Work<'_>, meta: &FileMeta) -> Result<(Arc<File>, Content, O
         if meta.fingerprint.size != seen.size {
             return Err(PathError::Read(ReadError::Changed));
         }
+        let wanted = if keep { Wanted::Bytes(&budget) } else { Wanted::Parts(model::part_size(size, part_size)) };
         let go_on = |_| keep || !cancel.is_cancelled();
         let content = hash::read(&file, meta, wanted, &go_on).map_err(PathError::Read)?;
         if eager && plan::may_be_torn(&content.meta.fingerprint, content.began, grain) {

@@ -1,6 +1,6 @@
 //! Keeping the three worlds in step: [`reconcile`] finds what differs, [`worker`] takes paths off the queue, `life` is the
-//! life of one of them, [`act`] is the only code that changes S3 or rows, [`record`] writes rows in batches, [`deletes`] sees to it that nothing is removed without
-//! proof, and [`pass`] strings them together for one folder.
+//! life of one of them, [`act`] is the only code that changes S3 or rows, [`record`] writes rows in batches, [`deletes`] sees
+//! to it that nothing is removed without proof, `removal` removes it, and [`pass`] strings them together for one folder.
 
 pub mod act;
 pub mod deletes;
@@ -18,9 +18,11 @@ pub mod pipeline;
 pub mod planned;
 pub mod reconcile;
 pub mod record;
+mod removal;
 pub mod report;
 mod streams;
 pub mod throttle;
+pub mod unseen;
 pub mod uploads;
 pub mod veils;
 pub mod worker;

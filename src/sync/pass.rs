@@ -23,6 +23,7 @@ use crate::sync::planned::Planner;
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
+use crate::sync::unseen::Unseen;
 use crate::sync::{mounts, uploads, worker};
 
 /// What a pass works with.
@@ -235,6 +236,7 @@ fn pipeline(
         // A token of its own: a folder that stops itself stops no other.
         cancel: cancel.child_token(),
         watch_directory: None,
+        unseen: Unseen::default(),
         endurance: None,
     })
 }

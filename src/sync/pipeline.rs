@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::{self, Catalog, CatalogError};
 use crate::config::settings::FolderSettings;
 use crate::local::look::Root;
+use crate::memory::Budget;
 use crate::model::{FolderId, Local, ObjectKey, RelPath, Row, Stamp};
 use crate::plan;
 use crate::queue::{Job, Settled};
-use crate::remote::{Bucket, Budget, RemoteError, Trouble};
+use crate::remote::{Bucket, RemoteError, Trouble};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::feed::Feed;
 use crate::sync::gate::Gate;
@@ -22,6 +23,7 @@ use crate::sync::planned::Planner;
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
 use crate::sync::throttle::Throttle;
+use crate::sync::unseen::Unseen;
 
 /// Tries of a path in one pass; the next pass starts afresh.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -108,6 +110,8 @@ pub struct Pipeline {
     pub cancel: CancellationToken,
     /// Sets a watch on a directory before it is read, where the folder is watched.
     pub watch_directory: Option<WatchDirectory>,
+    /// Directories that could not be listed.
+    pub unseen: Unseen,
     /// What a long-running process does differently from a single pass.
     pub endurance: Option<Endurance>,
 }
@@ -232,7 +236,7 @@ impl Pipeline {
     /// Leaves a path in the queue for when the trouble is over; a single pass, which ends with it, lets it go.
     pub fn put_back(&self, job: &Job) {
         let settled = match &self.endurance {
-            Some(_) => Settled::Deferred { pause: PUT_BACK },
+            Some(_) => Settled::Interrupted { pause: PUT_BACK },
             None => Settled::Done,
         };
         self.feed.settle(job, settled);

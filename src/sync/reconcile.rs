@@ -65,6 +65,7 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> 
         Extent::Folder => None,
         Extent::Tree(path) => Some(path),
     };
+    pipeline.unseen.forget_within(tree.map_or("", |path| path.as_str()));
     let mounting = Mounting::open(pipeline, matches!(extent, Extent::Folder)).await?;
     let (mut entries, walking) = spawn_walk(pipeline, tree);
     let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows), tree);
@@ -200,6 +201,7 @@ impl Merging<'_> {
             Entry::UnreadableDirectory(why) => {
                 self.found.unknown += 1;
                 self.mounting.veils.count_unreadable(&walked.path);
+                self.pipeline.unseen.add(&walked.path);
                 tracing::error!(path = %walked.path, error = %why, "failed to list the directory {}: {why}", walked.path);
                 self.pipeline.report.failed(&walked.path, &format!("list the directory: {why}"));
             }

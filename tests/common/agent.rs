@@ -213,10 +213,22 @@ impl Agent {
 
     /// The first difference between folder, bucket and catalog, if there is one. What is cheap to ask comes first.
     pub async fn difference(&self, with_metadata: bool) -> Option<String> {
-        let local = files(&self.root);
+        self.difference_but_for(with_metadata, &|_| false, &|_| false).await
+    }
+
+    /// As [`Self::difference`], where these paths are not to be synced, and these objects may be there without a file.
+    pub async fn difference_but_for(
+        &self,
+        with_metadata: bool,
+        is_excluded: &dyn Fn(&str) -> bool,
+        may_stay: &dyn Fn(&str) -> bool,
+    ) -> Option<String> {
+        let mut local = files(&self.root);
+        local.retain(|path, _| !is_excluded(path));
         let keys = self.s3.keys(&self.bucket).await;
-        let keys: Vec<&String> = keys.iter().filter(|key| key.starts_with(&self.prefix)).collect();
         let expected: Vec<String> = local.keys().map(|path| format!("{}{path}", self.prefix)).collect();
+        let is_ours = |key: &&String| key.starts_with(&self.prefix) && (expected.contains(key) || !may_stay(key));
+        let keys: Vec<&String> = keys.iter().filter(is_ours).collect();
         let expected: Vec<&String> = expected.iter().collect();
         if keys != expected {
             return Some(format!("keys of the bucket and files of the folder: {}", first_difference(&keys, &expected)));

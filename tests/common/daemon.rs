@@ -16,6 +16,8 @@ use super::agent::{Agent, until};
 
 /// Far longer than a folder of a test takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Lines.
+const LOG_END: usize = 5000;
 
 /// A daemon that runs. It is killed when it is dropped.
 pub struct Daemon<'a> {
@@ -57,11 +59,21 @@ impl<'a> Daemon<'a> {
     pub async fn until_ready(&mut self) {
         let began = Instant::now();
         while !matches!(self.get("/readyz").await, Some((200, _))) {
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "it has ended: {ended:?}\n{}", self.log());
+            self.assert_running();
             assert!(began.elapsed() < PATIENCE, "it is not ready\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Stops the test if it has ended.
+    pub fn assert_running(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "it has ended: {ended:?}\n{}", self.log_end());
+    }
+
+    /// Waits for the monitor, which answers when signals are heard.
+    pub async fn until_listening(&self) {
+        until("the monitor answers", async || self.get("/healthz").await.is_some()).await;
     }
 
     /// Status and body, if it answers.
@@ -122,9 +134,18 @@ impl<'a> Daemon<'a> {
         self.until_same(false).await;
     }
 
+    /// As [`Self::until_same_content`], where these objects may be there without a file.
+    pub async fn until_same_but_for(&self, may_stay: &dyn Fn(&str) -> bool) {
+        self.until_none(async || self.agent.difference_but_for(false, &|_| false, may_stay).await).await;
+    }
+
     async fn until_same(&self, with_metadata: bool) {
+        self.until_none(async || self.agent.difference(with_metadata).await).await;
+    }
+
+    async fn until_none(&self, mut difference: impl AsyncFnMut() -> Option<String>) {
         let began = Instant::now();
-        while let Some(difference) = self.agent.difference(with_metadata).await {
+        while let Some(difference) = difference().await {
             assert!(began.elapsed() < PATIENCE, "not in sync: {difference}\n{}\n{}", self.status().await, self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -141,6 +162,13 @@ impl<'a> Daemon<'a> {
     /// All that it has said.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// The end of it, of which a message has room.
+    pub fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_END)..].join("\n")
     }
 
     /// The lines of its log that contain this.
@@ -186,6 +214,6 @@ impl<'a> Daemon<'a> {
     /// Ends it with SIGKILL.
     pub async fn kill(mut self) {
         self.signal(Signal::KILL);
-        assert_eq!(self.child.wait().await.unwrap().signal(), Some(Signal::KILL.as_raw()));
+        assert_eq!(self.child.wait().await.unwrap().signal(), Some(Signal::KILL.as_raw()), "{}", self.log());
     }
 }

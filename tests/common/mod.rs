@@ -9,7 +9,13 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
 pub mod agent;
+pub mod churn;
 pub mod daemon;
+pub mod fault;
 pub mod namespace;
+pub mod operation;
 pub mod pg;
+pub mod presence;
+mod proxy;
 pub mod s3;
+pub mod world;

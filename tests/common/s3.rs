@@ -4,11 +4,9 @@
 //! `TEST_S3_REGION` whatever those name (`tests/garage.sh env` prints them for Garage).
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use agent_portail::config::settings::{S3Settings, StaticCredentials};
 use agent_portail::demo::s3::EmbeddedS3;
@@ -17,17 +15,13 @@ use aws_sdk_s3::config::{BehaviorVersion, Region};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::EncodingType;
 use bytes::Bytes;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
+
+use super::agent::until;
+use super::proxy::{Proxy, serve};
+pub use super::proxy::{Reply, Seen, error_body};
 
 /// A store of its own for one test. It ends when it is dropped.
 pub struct TestS3 {
@@ -41,33 +35,6 @@ pub struct TestS3 {
     _task: AbortOnDropHandle<()>,
 }
 
-/// A request as the proxy sees it.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    /// As S3 names it: `PutObject`, `ListObjectsV2`…
-    pub operation: &'static str,
-    pub method: String,
-    /// Still encoded.
-    pub path: String,
-    pub query: String,
-    pub headers: HashMap<String, String>,
-}
-
-/// What the proxy does instead of handing a request on.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// Answers by itself.
-    Answer { status: u16, headers: Vec<(&'static str, String)>, body: String },
-    /// Never answers.
-    Hang,
-    /// Breaks the connection.
-    Disconnect,
-    /// Hands it on after a while.
-    Late(Duration),
-    /// Hands it on and breaks the connection instead of answering.
-    Lost,
-}
-
 /// An object with everything that a test may ask about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
@@ -77,16 +44,6 @@ pub struct Object {
     pub etag: String,
     pub content_type: String,
     pub metadata: HashMap<String, String>,
-}
-
-type Script = Box<dyn FnMut(&Seen) -> Option<Reply> + Send>;
-type ProxyBody = BoxBody<Bytes, hyper::Error>;
-
-struct Proxy {
-    upstream: http::uri::Authority,
-    http: HttpClient<HttpConnector, Incoming>,
-    counts: Mutex<BTreeMap<&'static str, u64>>,
-    scripts: Mutex<Vec<Script>>,
 }
 
 impl TestS3 {
@@ -112,14 +69,7 @@ impl TestS3 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let authority = upstream.parse::<http::Uri>().unwrap().into_parts().authority.unwrap();
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let proxy = Arc::new(Proxy {
-            upstream: authority,
-            http: HttpClient::builder(TokioExecutor::new()).build(connector),
-            counts: Mutex::default(),
-            scripts: Mutex::default(),
-        });
+        let proxy = Arc::new(Proxy::new(authority));
         let task = tokio::spawn(serve(listener, proxy.clone()));
         let sdk = sdk(&upstream, &region, &credentials);
         let _task = AbortOnDropHandle::new(task);
@@ -275,12 +225,18 @@ impl TestS3 {
     /// Hands everything on again.
     pub fn clear_scripts(&self) {
         self.proxy.scripts.lock().unwrap().clear();
+        self.proxy.cleared.notify_waiters();
     }
-}
 
-/// S3's error document.
-pub fn error_body(code: &str) -> String {
-    format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>scripted</Message></Error>")
+    /// Is shown each request as it arrives, before any script has its say.
+    pub fn observe(&self, observer: impl FnMut(&Seen) + Send + 'static) {
+        self.proxy.observers.lock().unwrap().push(Box::new(observer));
+    }
+
+    /// Waits until nobody is connected: nothing of what a process has sent before its end is still on its way.
+    pub async fn until_unused(&self) {
+        until("nobody is connected", async || self.proxy.connections.load(Ordering::SeqCst) == 0).await;
+    }
 }
 
 fn sdk(endpoint: &str, region: &str, credentials: &StaticCredentials) -> aws_sdk_s3::Client {
@@ -295,95 +251,4 @@ fn sdk(endpoint: &str, region: &str, credentials: &StaticCredentials) -> aws_sdk
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     aws_sdk_s3::Client::from_conf(config)
-}
-
-async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let proxy = proxy.clone();
-        let service = service_fn(move |request| proxy.clone().handle(request));
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        connections.spawn(async move { connection.await.ok() });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-/// Makes hyper break the connection.
-type Broken = Box<dyn std::error::Error + Send + Sync>;
-
-impl Proxy {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ProxyBody>, Broken> {
-        let seen = Seen::new(&request);
-        *self.counts.lock().unwrap().entry(seen.operation).or_default() += 1;
-        let reply = self.scripts.lock().unwrap().iter_mut().find_map(|script| script(&seen));
-        match reply {
-            None => self.forward(request).await,
-            Some(Reply::Late(wait)) => {
-                tokio::time::sleep(wait).await;
-                self.forward(request).await
-            }
-            Some(Reply::Answer { status, headers, body }) => {
-                // The body is read to its end, or the client would see a broken connection instead of the answer.
-                request.into_body().collect().await?;
-                let mut response = Response::builder().status(StatusCode::from_u16(status)?);
-                for (name, value) in headers {
-                    response = response.header(name, value);
-                }
-                Ok(response.body(Full::from(body).map_err(|never: Infallible| match never {}).boxed())?)
-            }
-            Some(Reply::Hang) => std::future::pending().await,
-            Some(Reply::Disconnect) => Err("scripted".into()),
-            Some(Reply::Lost) => {
-                let response = self.forward(request).await?;
-                response.into_body().collect().await?;
-                Err("scripted".into())
-            }
-        }
-    }
-
-    /// With the Host header kept, which the signature covers.
-    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<ProxyBody>, Broken> {
-        let path = request.uri().path_and_query().cloned().ok_or("no path")?;
-        *request.uri_mut() =
-            http::Uri::builder().scheme("http").authority(self.upstream.clone()).path_and_query(path).build()?;
-        Ok(self.http.request(request).await?.map(|body| body.boxed()))
-    }
-}
-
-impl Seen {
-    fn new(request: &Request<Incoming>) -> Self {
-        let (method, path) = (request.method().as_str(), request.uri().path());
-        let query = request.uri().query().unwrap_or_default();
-        let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
-        let has_key = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
-        let operation = match (method, has_key) {
-            ("PUT", true) if has("partNumber") => "UploadPart",
-            ("PUT", true) if request.headers().contains_key("x-amz-copy-source") => "CopyObject",
-            ("PUT", true) => "PutObject",
-            ("POST", true) if has("uploads") => "CreateMultipartUpload",
-            ("POST", true) if has("uploadId") => "CompleteMultipartUpload",
-            ("GET", true) if has("uploadId") => "ListParts",
-            ("GET", true) => "GetObject",
-            ("HEAD", true) => "HeadObject",
-            ("DELETE", true) if has("uploadId") => "AbortMultipartUpload",
-            ("DELETE", true) => "DeleteObject",
-            ("POST", false) if has("delete") => "DeleteObjects",
-            ("GET", false) if has("list-type") => "ListObjectsV2",
-            ("GET", false) if has("uploads") => "ListMultipartUploads",
-            ("GET", false) if has("versioning") => "GetBucketVersioning",
-            ("HEAD", false) => "HeadBucket",
-            ("PUT", false) => "CreateBucket",
-            _ => "Other",
-        };
-        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        Self {
-            operation,
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: query.to_owned(),
-            headers: request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
-        }
-    }
 }

@@ -209,12 +209,33 @@ async fn a_decision_is_announced() {
 }
 
 #[tokio::test]
-async fn held_deletes_that_a_pass_does_not_spool_are_found() {
-    let world = World::with_synced(&["a", "b", "c"]).await;
-    world.held(&["a", "b", "c"]).await;
-    world.spool(2, &["b"]).await;
-    let page = async |after| held::not_spooled(&world.catalog, world.folder, 2, after, 1).await.unwrap();
-    assert_eq!((page("").await, page("a").await, page("c").await), (vec![path_of("a")], vec![path_of("c")], vec![]));
+async fn held_deletes_that_a_pass_has_not_found_are_told_from_those_of_which_nothing_is_left() {
+    let world = World::with_synced(&["a", "b", "c", "d"]).await;
+    world.held(&["a", "b", "c", "d"]).await;
+    world.apply(&[Change::Dropped { path: path_of("c") }]).await;
+    world.spool(2, &["a"]).await;
+    let not_spooled = async |after, limit| {
+        let found = held::not_spooled(&world.catalog, world.folder, 2, after, limit).await.unwrap();
+        found.into_iter().map(|(path, has_row)| (path.as_str().to_owned(), has_row)).collect::<Vec<_>>()
+    };
+    let expected = [("b", true), ("c", false), ("d", true)].map(|(path, has_row)| (path.to_owned(), has_row));
+    assert_eq!(not_spooled("", 10).await, expected);
+    assert_eq!(not_spooled("b", 1).await, expected[1..2]);
+}
+
+#[tokio::test]
+async fn what_is_held_already_does_not_become_the_source_of_a_rename_when_its_hard_link_is_held() {
+    let both = ["held=1", "fresh=1"];
+    let world = World::with_synced(&both).await;
+    world.held(&both).await;
+    // One was back for a while.
+    held::forget(&world.catalog, world.folder, &[path_of("fresh=1")]).await.unwrap();
+    world.spool(2, &both).await;
+    assert_eq!(world.sort(2).await, Tally { held: 1, fresh: 1, ..Tally::default() });
+    assert_eq!(world.hold(2, &[Kind::Fresh]).await, 1);
+    let to_act_on = [Kind::Approved, Kind::Deleting, Kind::Renamed, Kind::Fresh];
+    let left = spool::page(&world.catalog, world.folder, 2, &to_act_on, None, 100).await.unwrap();
+    assert_eq!(left, [], "nothing is left to be deleted");
 }
 
 #[tokio::test]

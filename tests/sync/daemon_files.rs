@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
-use crate::common::agent::{Agent, noise};
+use crate::common::agent::{Agent, noise, until};
 use crate::common::daemon::Daemon;
+use crate::common::s3::Reply;
 
 /// An agent whose daemon reconciles at the start and never again.
 pub(crate) async fn by_events() -> Agent {
@@ -234,16 +236,78 @@ async fn changed_exclude_rules_apply_at_once() {
     daemon.until_in_sync().await;
     agent.write(".portailignore", "*.log\n");
     let paths = async || agent.db.column("SELECT path FROM portail.file ORDER BY path COLLATE \"C\"").await;
-    crate::common::agent::until("the row is dropped", async || paths().await == [".portailignore", "b.txt"]).await;
+    until("the row is dropped", async || paths().await == [".portailignore", "b.txt"]).await;
     agent.write("c.log", "c");
     agent.write("d.txt", "d");
-    crate::common::agent::until("the other file is there", async || {
-        paths().await == [".portailignore", "b.txt", "d.txt"]
-    })
-    .await;
+    until("the other file is there", async || paths().await == [".portailignore", "b.txt", "d.txt"]).await;
     assert_eq!(agent.s3.keys(&agent.bucket).await, [".portailignore", "a.log", "b.txt", "d.txt"], "no object goes");
     agent.remove(".portailignore");
     daemon.until_in_sync().await;
     assert_eq!(agent.s3.keys(&agent.bucket).await, ["a.log", "b.txt", "c.log", "d.txt"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_opened_anew_forgets_nothing_that_it_had_in_hand() {
+    let agent = by_events().await;
+    let daemon = Daemon::settled(&agent).await;
+    agent.s3.script(|seen| (seen.operation == "PutObject").then_some(Reply::Late(Duration::from_millis(200))));
+    for i in 0..300 {
+        agent.write(format!("{i}"), format!("{i}"));
+    }
+    until("uploads are under way", async || agent.s3.count("PutObject") > 5).await;
+    agent.write(".portailignore", "*.log\n");
+    daemon.until_logged("the folder is opened anew").await;
+    agent.s3.clear_scripts();
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_directory_renamed_while_its_new_file_is_uploaded_leaves_nothing_behind() {
+    let agent = by_events().await;
+    let daemon = Daemon::settled(&agent).await;
+    agent.s3.script(|seen| (seen.operation == "PutObject").then_some(Reply::Late(Duration::from_millis(500))));
+    agent.write("old/file", "new in a new directory");
+    until("it is on its way", async || agent.s3.count("PutObject") > 0).await;
+    fs::rename(agent.path("old"), agent.path("new")).unwrap();
+    daemon.until_in_sync().await;
+    assert_eq!(agent.s3.keys(&agent.bucket).await, ["new/file"]);
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_goes_while_the_first_reconciliation_still_runs_is_removed_at_once() {
+    let agent = by_events().await;
+    agent.s3.script(|seen| (seen.operation == "ListObjectsV2").then_some(Reply::Late(Duration::from_secs(3))));
+    let daemon = Daemon::start(&agent).await;
+    agent.write("stays", "stays");
+    agent.write("goes", "goes");
+    daemon.until_in_sync().await;
+    agent.remove("goes");
+    daemon.until_in_sync().await;
+    assert!(daemon.log_lines("reconciled files:").is_empty(), "{}", daemon.log());
+    daemon.until_state("in_sync").await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_may_be_listed_at_last_is_gone_through() {
+    let mut agent = by_events().await;
+    agent.restricted = true;
+    agent.write("above/closed/a", "a");
+    agent.write("above/closed/deep/b", "b");
+    agent.write("open", "open");
+    let permit = |mode| fs::set_permissions(agent.path("above/closed"), fs::Permissions::from_mode(mode)).unwrap();
+    permit(0);
+    let daemon = Daemon::start(&agent).await;
+    let folder = daemon.until_state("degraded").await;
+    assert_eq!(folder["reason"], "1 directories can't be listed");
+    permit(0o755);
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    daemon.assert_seen_by_events_alone().await;
     daemon.stop().await;
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::common::agent::{Agent, until};
 use crate::common::daemon::Daemon;
 use crate::common::s3::Reply;
@@ -32,6 +34,45 @@ async fn held_deletions_are_acted_on_as_soon_as_they_are_approved() {
     daemon.until_state("in_sync").await;
     assert_eq!(daemon.done("deleted").await, 5);
     daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_approval_given_while_another_is_carried_out_is_not_forgotten() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    for i in 0..5 {
+        agent.remove(&format!("dir/{i}"));
+    }
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 5).await;
+    agent.s3.script(|seen| (seen.operation == "DeleteObject").then_some(Reply::Late(Duration::from_secs(1))));
+    agent.run(&["deletes", "approve", "--folder", "files", "--path", "dir/0"]).await.expect_code(0);
+    until("one is being deleted", async || agent.s3.count("DeleteObject") == 1).await;
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    daemon.until_in_sync().await;
+    assert_eq!(daemon.done("deleted").await, 5);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_reconciliation_that_went_by_before_does_not_forget_what_is_held_since() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    let held = async || agent.db.count("SELECT count(*) FROM portail.held_delete").await;
+    // Folder and rows are read at once, and compared when the listing is there.
+    agent.s3.script(|seen| (seen.operation == "ListObjectsV2").then_some(Reply::Late(Duration::from_secs(3))));
+    let listings = agent.s3.count("ListObjectsV2");
+    daemon.signal(Signal::HUP);
+    until("it lists", async || agent.s3.count("ListObjectsV2") > listings).await;
+    for i in 0..5 {
+        agent.remove(&format!("dir/{i}"));
+    }
+    until("they are held", async || held().await == 5).await;
+    assert_eq!(daemon.log_lines("reconciled files:").len(), 1, "the second one is under way");
+    until("it has ended", async || daemon.log_lines("reconciled files:").len() == 2).await;
+    assert_eq!(held().await, 5);
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    daemon.until_in_sync().await;
     daemon.stop().await;
 }
 

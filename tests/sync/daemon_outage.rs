@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use agent_portail::demo::postgres::Cluster;
 
-use crate::common::agent::Agent;
+use crate::common::agent::{Agent, until};
 use crate::common::daemon::Daemon;
 use crate::common::pg::Database;
-use crate::common::s3::Reply;
+use crate::common::s3::{Reply, error_body};
 use crate::daemon_files::by_events;
 
 /// What happens while nothing can be synced.
@@ -111,5 +111,87 @@ async fn an_empty_folder_in_the_place_of_a_full_one_deletes_nothing() {
     daemon.until_folder("nothing waits", |folder| folder["queue_depth"] == 0).await;
     assert_eq!(agent.s3.keys(&agent.bucket).await, ["changed", "new", "removed", "renamed", "stays"]);
     assert_eq!(daemon.done("deleted").await, 0);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_approved_is_not_deleted_by_the_look_of_a_folder_that_stood_in_for_another() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    let away = agent.home.path().join("away");
+    fs::rename(&agent.root, &away).unwrap();
+    fs::create_dir(&agent.root).unwrap();
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 4).await;
+    // The approval is read, and what follows from it waits.
+    agent.db.rows("BEGIN; LOCK TABLE portail.pending_delete").await;
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'portail.pending_delete'::regclass";
+    until("the daemon acts on it", async || agent.db.count(waits).await > 0).await;
+    fs::remove_dir(&agent.root).unwrap();
+    fs::rename(&away, &agent.root).unwrap();
+    agent.db.rows("COMMIT").await;
+    agent.write("afterwards", "afterwards");
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(daemon.done("deleted").await, 0);
+    assert_eq!(agent.s3.count("DeleteObject") + agent.s3.count("DeleteObjects"), 0, "{}", daemon.log());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_deletion_that_the_store_refuses_is_tried_again_until_it_is_done() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    agent.s3.fail_next("DeleteObject", 3, 403, &error_body("AccessDenied"));
+    agent.remove("removed");
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(agent.s3.count("DeleteObject"), 4, "{}", daemon.log());
+    let events = agent.db.events("removed").await;
+    assert_eq!(events, ["uploaded", "failed", "deleted"], "the same failure is written down once");
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_was_done_although_the_answer_says_otherwise_is_not_taken_for_undone() {
+    let agent = by_events().await;
+    agent.write("a", "first");
+    let daemon = Daemon::settled(&agent).await;
+    daemon.until_in_sync().await;
+    agent.s3.reset_counts();
+    agent.s3.script(|seen| (seen.operation == "PutObject").then_some(Reply::Masked));
+    agent.write("a", "other");
+    until("it was tried", async || agent.s3.count("PutObject") >= 3).await;
+    // As the row has it, and the bucket no longer.
+    agent.write("a", "first");
+    agent.s3.clear_scripts();
+    daemon.until_in_sync().await;
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_database_that_breaks_off_while_the_schema_is_made_is_waited_for() {
+    let agent = by_events().await;
+    agent.write("a", "a");
+    agent.db.rows("CREATE SCHEMA portail").await;
+    // The migration waits for the end of this before it can make a table of the same name.
+    agent.db.rows("BEGIN; CREATE TABLE portail.folder (a int)").await;
+    let mut daemon = Daemon::spawn(&agent, agent.command(&["run"]));
+    let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until("the migration waits", async || {
+        // A transaction sees who is active only once.
+        agent.db.rows("SELECT pg_stat_clear_snapshot()").await;
+        let waits = "wait_event_type = 'Lock' AND query LIKE '%TABLE portail.folder%'";
+        agent.db.count(&format!("SELECT count(*) {others} AND {waits}")).await == 1
+    })
+    .await;
+    agent.db.rows(&format!("SELECT pg_terminate_backend(pid) {others}")).await;
+    agent.db.rows("ROLLBACK").await;
+    daemon.until_ready().await;
+    daemon.until_in_sync().await;
     daemon.stop().await;
 }

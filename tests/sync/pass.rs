@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use crate::common::agent::{Agent, set_mtime};
+use crate::common::agent::{Agent, set_mtime, until};
 
 #[tokio::test]
 async fn a_cold_pass_mirrors_and_records_every_file() {
@@ -181,4 +181,34 @@ async fn a_kept_row_survives_its_file_and_resumes_with_it() {
     assert_eq!(agent.synced().await.done("touched"), 1);
     assert_eq!(agent.s3.count("PutObject"), 0);
     agent.assert_same_content().await;
+}
+
+#[tokio::test]
+async fn no_statement_reads_a_table_from_end_to_end_however_it_has_grown() {
+    let mut agent = Agent::start().await;
+    agent.folder = "max_delete = \"10%\"\nmax_delete_count = 3".to_owned();
+    for i in 0..200 {
+        agent.write(format!("{}/{i:03}", i % 7), format!("{i}"));
+    }
+    // The plans are made while the table is empty; nobody analyses it later.
+    agent.run(&["migrate"]).await.expect_code(0);
+    agent.db.rows("ALTER TABLE portail.file SET (autovacuum_enabled = off)").await;
+    agent.synced().await;
+    for i in 0..40 {
+        agent.write(format!("{}/{i:03}", i % 7), "changed");
+        agent.remove(&format!("{}/{:03}", (i + 100) % 7, i + 100));
+    }
+    std::fs::rename(agent.path("3"), agent.path("9")).unwrap();
+    agent.troubled().await;
+    agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    agent.synced().await;
+    agent.assert_in_sync().await;
+    // A session tells of its scans when it ends; ours have ended.
+    let scans = "SELECT format('%s: %s rows by %s scans', relname, seq_tup_read, seq_scan) FROM pg_stat_user_tables
+         WHERE schemaname = 'portail' AND seq_tup_read > 0 AND relname ~ '^(file|event|pending_delete|held_delete|upload)'";
+    until("the scans are told", async || {
+        agent.db.count("SELECT idx_scan FROM pg_stat_user_tables WHERE relname = 'file'").await > 0
+    })
+    .await;
+    assert_eq!(agent.db.column(scans).await, [""; 0]);
 }
