@@ -358,27 +358,59 @@ pub(crate) fn unknown(errno: Errno) -> Local {
 mod tests {
     use super::*;
 
+    fn settings(path: &Path, symlinks: SymlinkPolicy) -> FolderSettings {
+        FolderSettings {
+            name: "f".to_owned(),
+            path: path.to_owned(),
+            bucket: "b".to_owned(),
+            prefix: String::new(),
+            exclude: Vec::new(),
+            delete: crate::config::settings::DeletePolicy::Mirror,
+            symlinks,
+            max_delete_percent: 25.0,
+            max_delete_count: 100,
+        }
+    }
+
     #[test]
     fn the_identity_is_of_the_directory_that_is_walked_and_not_of_its_successor() {
         let home = tempfile::tempdir().unwrap();
         let (path, moved) = (home.path().join("f"), home.path().join("g"));
         std::fs::create_dir(&path).unwrap();
-        let settings = FolderSettings {
-            name: "f".to_owned(),
-            path: path.clone(),
-            bucket: "b".to_owned(),
-            prefix: String::new(),
-            exclude: Vec::new(),
-            delete: crate::config::settings::DeletePolicy::Mirror,
-            symlinks: SymlinkPolicy::Skip,
-            max_delete_percent: 25.0,
-            max_delete_count: 100,
-        };
-        let root = Root::open(&settings).unwrap();
+        let root = Root::open(&settings(&path, SymlinkPolicy::Skip)).unwrap();
         std::fs::rename(&path, &moved).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert_eq!(root.identity().unwrap(), identity::read(&moved).unwrap());
         assert_ne!(root.identity().unwrap(), identity::read(&path).unwrap());
+    }
+
+    /// What was looked at and what is opened are two things: somebody may have put a link in the way in between.
+    #[test]
+    fn a_directory_swapped_for_a_link_after_the_look_leads_nowhere() {
+        let path = |name: &str| RelPath::from_raw(name.as_bytes());
+        let skip = (SymlinkPolicy::Skip, SkipReason::Symlink);
+        let follow = (SymlinkPolicy::Follow, SkipReason::BadSymlink);
+        for ((symlinks, expected), old_kernel) in [(skip, false), (follow, false), (skip, true), (follow, true)] {
+            let home = tempfile::tempdir().unwrap();
+            let (folder, outside) = (home.path().join("f"), home.path().join("outside"));
+            for directory in [folder.join("d/sub"), outside.join("sub")] {
+                std::fs::create_dir_all(&directory).unwrap();
+                std::fs::write(directory.join("file"), directory.as_os_str().as_bytes()).unwrap();
+            }
+            let root = Root::open(&settings(&folder, symlinks)).unwrap();
+            if old_kernel {
+                root.beneath.by_parts_only();
+            }
+            let (file, directory, gone) = (path("d/sub/file"), path("d/sub"), path("d/sub/gone"));
+            assert!(matches!(root.look(&file), Local::Present(_)) && root.look(&gone) == Local::Absent);
+            std::fs::rename(folder.join("d"), home.path().join("aside")).unwrap();
+            std::os::unix::fs::symlink(&outside, folder.join("d")).unwrap();
+            let skipped = Local::Skipped(expected);
+            assert_eq!(root.open_file(&file).unwrap_err(), skipped);
+            assert_eq!(root.open_directory(&directory).unwrap_err(), skipped);
+            assert_eq!((root.look(&file), root.look(&gone)), (skipped.clone(), skipped.clone()));
+            assert_eq!(root.absence(&gone), Err(skipped), "nor is it known that anything has gone");
+        }
     }
 
     #[test]

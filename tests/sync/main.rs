@@ -29,6 +29,7 @@ mod daemon_work;
 mod deletes;
 mod dry_run;
 mod identity;
+mod losses;
 mod mounts;
 mod names;
 mod outage;
