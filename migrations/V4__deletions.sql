@@ -47,3 +47,7 @@ CREATE TABLE portail.mount (
     noted_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (folder_id, path)
 );
+
+-- Not by the folder first: a look-up of a single path must have one index that can be used for it, whatever the statistics say.
+DROP INDEX portail.file_inode;
+CREATE INDEX file_inode ON portail.file (inode, folder_id);

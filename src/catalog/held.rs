@@ -2,16 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio_postgres::types::ToSql;
-
 use super::{Catalog, CatalogError};
 use crate::model::{Absence, Digest, FolderId, RelPath};
 
 /// The channel on which decisions are announced.
 pub const DECISION_CHANNEL: &str = "portail_decision";
-
-/// Held deletions that are changed in one statement: one over a million rows would take longer than the server allows.
-const PAGE: i64 = 5_000;
 
 /// A deletion that waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +63,11 @@ pub async fn not_spooled(
     limit: i64,
 ) -> Result<Vec<(RelPath, bool)>, CatalogError> {
     let what = "read the held deletions that a pass has not found";
+    // OFFSET keeps them from becoming joins: see the sorting of a spool.
     let sql =
-        "SELECT h.path, h.raw_path, EXISTS (SELECT FROM portail.file f WHERE f.folder_id = $1 AND f.path = h.path)
+        "SELECT h.path, h.raw_path, EXISTS (SELECT FROM portail.file f WHERE f.folder_id = $1 AND f.path = h.path OFFSET 0)
          FROM portail.held_delete h WHERE h.folder_id = $1 AND h.path > $3 AND NOT EXISTS (
-             SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = h.path)
+             SELECT FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = h.path OFFSET 0)
          ORDER BY h.path COLLATE \"C\" LIMIT $4";
     let rows = catalog.query(what, sql, &[&folder.0, &pass, &after, &limit]).await?;
     rows.iter()
@@ -88,17 +84,30 @@ pub async fn not_spooled(
 /// If the catalog can't be written to.
 pub async fn forget(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> Result<(), CatalogError> {
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-    let sql = "DELETE FROM portail.held_delete WHERE folder_id = $1 AND path = ANY($2)";
+    let sql = "DELETE FROM portail.held_delete WHERE ctid = ANY(ARRAY(
+             SELECT h.ctid FROM UNNEST($2::text[]) AS t(path) CROSS JOIN LATERAL (
+                 SELECT ctid FROM portail.held_delete WHERE folder_id = $1 AND path = t.path LIMIT 1) h))";
     catalog.query("forget held deletions", sql, &[&folder.0, &names]).await?;
     Ok(())
 }
 
-/// Accepts the folder that the next pass finds: which one it was is forgotten, and what was mounted in it, and so are all held deletions on which nobody has
-/// decided, since that pass judges them anew. In one statement, so that no pass comes in between. Answers how many were forgotten.
+/// Accepts the folder that the next pass finds: which one it was is forgotten, and what was mounted in it, and so are all held
+/// deletions on which nobody has decided, since that pass judges them anew. The last of them in one statement with the rest, so
+/// that no pass comes in between. Answers how many were forgotten.
 ///
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn accept_identity(catalog: &Catalog, folder: FolderId) -> Result<u64, CatalogError> {
+    let what = "accept the folder's identity";
+    let sql = "WITH page AS MATERIALIZED (
+             SELECT path FROM portail.held_delete WHERE folder_id = $1 AND decision IS NULL AND path > $2
+             ORDER BY path COLLATE \"C\" LIMIT $3
+         ), gone AS (
+             DELETE FROM portail.held_delete
+             WHERE folder_id = $1 AND path > $2 AND path <= (SELECT max(path COLLATE \"C\") FROM page) AND decision IS NULL
+         )
+         SELECT count(*), max(path COLLATE \"C\") FROM page";
+    let many = catalog.in_pages(what, sql, &[&folder.0]).await?;
     let sql = "WITH accepted AS (
              UPDATE portail.folder SET fs_id = NULL, root_inode = NULL, root_birth_ns = NULL WHERE id = $1
          ), mounts AS (
@@ -107,7 +116,7 @@ pub async fn accept_identity(catalog: &Catalog, folder: FolderId) -> Result<u64,
              DELETE FROM portail.held_delete WHERE folder_id = $1 AND decision IS NULL RETURNING 1
          )
          SELECT count(*), pg_notify($2, $1::text) FROM gone";
-    catalog.count("accept the folder's identity", sql, &[&folder.0, &DECISION_CHANNEL]).await
+    Ok(many + catalog.count(what, sql, &[&folder.0, &DECISION_CHANNEL]).await?)
 }
 
 /// A sub-path as people write it, without slashes at its ends; none, if that is the whole folder. What lies below a directory is
@@ -183,29 +192,18 @@ pub async fn decide(
     decision: Decision,
     by: &str,
 ) -> Result<u64, CatalogError> {
-    let sub = trimmed(sub);
+    let what = "decide on held deletions";
     let sql = "WITH page AS MATERIALIZED (
              SELECT path FROM portail.held_delete WHERE folder_id = $1 AND path > $5
                AND ($2::text IS NULL OR path = $2 OR (path > $2 || '/' AND path < $2 || '0'))
              ORDER BY path COLLATE \"C\" LIMIT $6
          ), decided AS (
-             UPDATE portail.held_delete h SET decision = $3, decided_at = now(), decided_by = $4 FROM page
-             WHERE h.folder_id = $1 AND h.path = page.path
+             UPDATE portail.held_delete SET decision = $3, decided_at = now(), decided_by = $4
+             WHERE folder_id = $1 AND path > $5 AND path <= (SELECT max(path COLLATE \"C\") FROM page)
+               AND ($2::text IS NULL OR path = $2 OR (path > $2 || '/' AND path < $2 || '0'))
          )
          SELECT count(*), max(path COLLATE \"C\") FROM page";
-    let what = "decide on held deletions";
-    let (mut total, mut after) = (0, String::new());
-    loop {
-        let parameters: [&(dyn ToSql + Sync); 6] = [&folder.0, &sub, &decision.as_str(), &by, &after, &PAGE];
-        let rows = catalog.query(what, sql, &parameters).await?;
-        let row = catalog.one(what, rows)?;
-        let count: i64 = catalog.column(what, &row, 0)?;
-        total += u64::try_from(count).unwrap_or(0);
-        match catalog.column(what, &row, 1)? {
-            Some(last) if count == PAGE => after = last,
-            Some(_) | None => break,
-        }
-    }
+    let total = catalog.in_pages(what, sql, &[&folder.0, &trimmed(sub), &decision.as_str(), &by]).await?;
     catalog.query(what, "SELECT pg_notify($1, $2)", &[&DECISION_CHANNEL, &folder.0.to_string()]).await?;
     Ok(total)
 }
@@ -214,20 +212,24 @@ pub async fn decide(
 ///
 /// # Errors
 /// If the catalog can't be written to.
-pub async fn forget_approved(catalog: &Catalog, folder: FolderId, paths: &[&RelPath]) -> Result<(), CatalogError> {
-    let names: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
-    let sql = "DELETE FROM portail.held_delete WHERE folder_id = $1 AND path = ANY($2) AND decision = 'approved'";
+pub async fn forget_approved(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> Result<(), CatalogError> {
+    let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
+    let sql = "DELETE FROM portail.held_delete WHERE decision = 'approved' AND ctid = ANY(ARRAY(
+             SELECT h.ctid FROM UNNEST($2::text[]) AS t(path) CROSS JOIN LATERAL (
+                 SELECT ctid FROM portail.held_delete WHERE folder_id = $1 AND path = t.path LIMIT 1) h))";
     catalog.query("forget approvals", sql, &[&folder.0, &names]).await?;
     Ok(())
 }
 
-/// Whether a person has decided on anything that was not carried out yet.
+/// When a person has last decided on anything that was not carried out yet.
 ///
 /// # Errors
 /// If the catalog can't be read.
-pub async fn has_decisions(catalog: &Catalog, folder: FolderId) -> Result<bool, CatalogError> {
-    let sql = "SELECT count(*) FROM (SELECT FROM portail.held_delete WHERE folder_id = $1 AND decision IS NOT NULL LIMIT 1) one";
-    Ok(catalog.count("look for decisions", sql, &[&folder.0]).await? > 0)
+pub async fn last_decision(catalog: &Catalog, folder: FolderId) -> Result<Option<SystemTime>, CatalogError> {
+    let what = "look for decisions";
+    let sql = "SELECT max(decided_at) FROM portail.held_delete WHERE folder_id = $1 AND decision IS NOT NULL";
+    let rows = catalog.query(what, sql, &[&folder.0]).await?;
+    catalog.column(what, &catalog.one(what, rows)?, 0)
 }
 
 /// Carries out rejections: the rows become `kept`, and are held no more.
@@ -245,7 +247,7 @@ pub async fn apply_rejections(catalog: &Catalog, folder: FolderId) -> Result<u64
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn expire(catalog: &Catalog, folder: FolderId, after: Duration) -> Result<u64, CatalogError> {
-    let which = "decision IS NULL AND held_at < now() - make_interval(secs => $3)";
+    let which = "decision IS NULL AND held_at < now() - make_interval(secs => $2)";
     keep(
         catalog,
         folder,
@@ -267,29 +269,22 @@ async fn keep(
 ) -> Result<u64, CatalogError> {
     let sql = format!(
         "WITH page AS MATERIALIZED (
-             SELECT path, decided_by FROM portail.held_delete WHERE folder_id = $1 AND {which} AND $3::double precision >= 0
-             LIMIT $2
+             SELECT path FROM portail.held_delete
+             WHERE folder_id = $1 AND {which} AND $2::double precision >= 0 AND path > $4 ORDER BY path COLLATE \"C\" LIMIT $5
          ), kept AS (
-             DELETE FROM portail.held_delete h USING page WHERE h.folder_id = $1 AND h.path = page.path
-             RETURNING h.path, h.size, h.md5, page.decided_by
+             DELETE FROM portail.held_delete
+             WHERE folder_id = $1 AND path > $4 AND path <= (SELECT max(path COLLATE \"C\") FROM page) AND {which}
+             RETURNING path, size, md5, decided_by
          ), rows AS (
-             UPDATE portail.file f SET state = 'kept', error = NULL FROM kept
-             WHERE f.folder_id = $1 AND f.path = kept.path AND f.etag IS NOT NULL
-         ), unspooled AS (
-             DELETE FROM portail.pending_delete p USING kept WHERE p.folder_id = $1 AND p.path = kept.path
+             UPDATE portail.file SET state = 'kept', error = NULL
+             WHERE etag IS NOT NULL AND id = ANY(ARRAY(SELECT f.id FROM kept k CROSS JOIN LATERAL (
+                 SELECT id FROM portail.file WHERE folder_id = $1 AND path = k.path LIMIT 1) f))
          ), history AS (
              INSERT INTO portail.event (folder_id, path, kind, size, md5, detail)
-             SELECT $1, path, 'held', size, md5, $4 || coalesce(decided_by, '') FROM kept
+             SELECT $1, path, 'held', size, md5, $3 || coalesce(decided_by, '') FROM kept
          )
-         SELECT count(*) FROM kept"
+         SELECT count(*), max(path COLLATE \"C\") FROM page"
     );
     let seconds = after.unwrap_or_default().as_secs_f64();
-    let mut total = 0;
-    loop {
-        let count = catalog.count(what, &sql, &[&folder.0, &PAGE, &seconds, &detail]).await?;
-        total += count;
-        if count < PAGE.unsigned_abs() {
-            return Ok(total);
-        }
-    }
+    catalog.in_pages(what, &sql, &[&folder.0, &seconds, &detail]).await
 }

@@ -89,37 +89,34 @@ pub async fn write(catalog: &Catalog, folder: FolderId, judgement: &Judgement) -
     catalog.column(what, &row, 0)
 }
 
-/// Holds deletions of a pass, whose files were found to be gone at a fresh look: they leave its spool. Answers how many are held
-/// that were not before.
+/// Holds deletions whose files were found to be gone at a fresh look. Answers how many are held that were not before.
 ///
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn hold(
     catalog: &Catalog,
     folder: FolderId,
-    pass: i64,
     judgement: i64,
     gone: &[(RelPath, Absence)],
 ) -> Result<u64, CatalogError> {
     let sql = "WITH gone AS MATERIALIZED (
-             SELECT * FROM UNNEST($4::text[], $5::bytea[], $6::text[]) AS t(path, raw_path, seen)
+             SELECT * FROM UNNEST($3::text[], $4::bytea[], $5::text[]) AS t(path, raw_path, seen)
          ), held AS (
              INSERT INTO portail.held_delete (folder_id, path, raw_path, size, md5, reason, judgement_id, seen, seen_at)
              SELECT $1, g.path, g.raw_path, f.size, f.md5, j.reason, j.id, g.seen, now()
-             FROM gone g JOIN portail.file f USING (path) CROSS JOIN portail.judgement j
-             WHERE f.folder_id = $1 AND f.path = ANY($4) AND j.id = $3
+             FROM gone g CROSS JOIN portail.judgement j
+             CROSS JOIN LATERAL (SELECT * FROM portail.file WHERE folder_id = $1 AND path = g.path LIMIT 1) f
+             WHERE j.id = $2
              ON CONFLICT DO NOTHING RETURNING path, size, md5, reason
          ), history AS (
              INSERT INTO portail.event (folder_id, path, kind, size, md5, detail)
              SELECT $1, path, 'held', size, md5, reason FROM held
-         ), unspooled AS (
-             DELETE FROM portail.pending_delete p WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = ANY($4)
          )
          SELECT count(*) FROM held";
     let names: Vec<&str> = gone.iter().map(|(path, _)| path.as_str()).collect();
     let raw: Vec<Option<&[u8]>> = gone.iter().map(|(path, _)| path.raw_if_different()).collect();
     let seen: Vec<&str> = gone.iter().map(|(_, absence)| absence.as_str()).collect();
-    catalog.count("hold deletions", sql, &[&folder.0, &pass, &judgement, &names, &raw, &seen]).await
+    catalog.count("hold deletions", sql, &[&folder.0, &judgement, &names, &raw, &seen]).await
 }
 
 /// A judgement as it was written down.
@@ -133,19 +130,33 @@ pub struct Written {
     pub judgement: Judgement,
 }
 
-/// The judgements that hold deletions of a folder, the oldest first.
+/// The latest judgements that hold deletions of a folder, at most `limit`.
 ///
 /// # Errors
 /// If the catalog can't be read.
-pub async fn of_folder(catalog: &Catalog, folder: FolderId) -> Result<Vec<Written>, CatalogError> {
+pub async fn latest(catalog: &Catalog, folder: FolderId, limit: i64) -> Result<Vec<Written>, CatalogError> {
     let what = "read the judgements";
-    let sql = "SELECT id, at, found_by, reason, same_folder, complete, deletes, in_hour, held, synced, max_delete,
-             max_delete_count
-         FROM portail.judgement j WHERE folder_id = $1
-           AND EXISTS (SELECT FROM portail.held_delete h WHERE h.judgement_id = j.id) ORDER BY id";
-    let rows = catalog.query(what, sql, &[&folder.0]).await?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM portail.judgement j WHERE folder_id = $1
+           AND EXISTS (SELECT FROM portail.held_delete h WHERE h.judgement_id = j.id) ORDER BY id DESC LIMIT $2"
+    );
+    let rows = catalog.query(what, &sql, &[&folder.0, &limit]).await?;
     rows.iter().map(|row| to_written(catalog, what, row)).collect()
 }
+
+/// Judgements by their numbers.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn by_number(catalog: &Catalog, numbers: &[i64]) -> Result<Vec<Written>, CatalogError> {
+    let what = "read the judgements";
+    let sql = format!("SELECT {COLUMNS} FROM portail.judgement j WHERE id = ANY($1)");
+    let rows = catalog.query(what, &sql, &[&numbers]).await?;
+    rows.iter().map(|row| to_written(catalog, what, row)).collect()
+}
+
+const COLUMNS: &str =
+    "id, at, found_by, reason, same_folder, complete, deletes, in_hour, held, synced, max_delete, max_delete_count";
 
 fn to_written(catalog: &Catalog, what: &'static str, row: &SqlRow) -> Result<Written, CatalogError> {
     let count = |index| catalog.column::<i64>(what, row, index).map(|count| u64::try_from(count).unwrap_or(0));
@@ -188,7 +199,8 @@ pub struct InDirectory {
     pub since: SystemTime,
 }
 
-/// The held deletions of a folder, by directory: all, or those at `sub` and below it.
+/// Held deletions after a path by directory, and the last path of them: all, or those at `sub` and below it. None of them, if there
+/// are no more.
 ///
 /// # Errors
 /// If the catalog can't be read.
@@ -196,26 +208,34 @@ pub async fn by_directory(
     catalog: &Catalog,
     folder: FolderId,
     sub: Option<&str>,
-) -> Result<Vec<InDirectory>, CatalogError> {
+    after: &str,
+    limit: i64,
+) -> Result<Option<(Vec<InDirectory>, String)>, CatalogError> {
     let what = "count the held deletions by directory";
-    let sql = "SELECT judgement_id, decision, seen, regexp_replace(path, '[^/]*$', '') AS directory, count(*),
-             coalesce(sum(size), 0)::bigint, min(held_at)
-         FROM portail.held_delete
-         WHERE folder_id = $1 AND ($2::text IS NULL OR path = $2 OR (path > $2 || '/' AND path < $2 || '0'))
-         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 4, 3";
-    let rows = catalog.query(what, sql, &[&folder.0, &super::held::trimmed(sub)]).await?;
-    rows.iter()
-        .map(|row| {
-            let count = |index| catalog.column::<i64>(what, row, index).map(|count| u64::try_from(count).unwrap_or(0));
-            Ok(InDirectory {
-                judgement: catalog.column(what, row, 0)?,
-                decision: catalog.column(what, row, 1)?,
-                seen: catalog.column(what, row, 2)?,
-                directory: catalog.column(what, row, 3)?,
-                count: count(4)?,
-                bytes: count(5)?,
-                since: catalog.column(what, row, 6)?,
-            })
-        })
-        .collect()
+    let sql = "WITH page AS MATERIALIZED (
+             SELECT path, size, held_at, judgement_id, decision, seen FROM portail.held_delete
+             WHERE folder_id = $1 AND path > $3
+               AND ($2::text IS NULL OR path = $2 OR (path > $2 || '/' AND path < $2 || '0'))
+             ORDER BY path COLLATE \"C\" LIMIT $4
+         )
+         SELECT judgement_id, decision, seen, regexp_replace(path, '[^/]*$', '') AS directory, count(*),
+             coalesce(sum(size), 0)::bigint, min(held_at), max(path COLLATE \"C\")
+         FROM page GROUP BY 1, 2, 3, 4";
+    let rows = catalog.query(what, sql, &[&folder.0, &super::held::trimmed(sub), &after, &limit]).await?;
+    let mut last = String::new();
+    let mut directories = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let count = |index| catalog.column::<i64>(what, row, index).map(|count| u64::try_from(count).unwrap_or(0));
+        directories.push(InDirectory {
+            judgement: catalog.column(what, row, 0)?,
+            decision: catalog.column(what, row, 1)?,
+            seen: catalog.column(what, row, 2)?,
+            directory: catalog.column(what, row, 3)?,
+            count: count(4)?,
+            bytes: count(5)?,
+            since: catalog.column(what, row, 6)?,
+        });
+        last = last.max(catalog.column(what, row, 7)?);
+    }
+    Ok((!directories.is_empty()).then_some((directories, last)))
 }

@@ -188,8 +188,10 @@ const SYNCED: &str = ", synced AS (
 
 /// Whatever was held, or said of it, was about a file that was gone.
 const RETURNED: &str = ", returned AS (
-    DELETE FROM portail.held_delete h
-    WHERE h.folder_id = $1 AND h.path = ANY(ARRAY(SELECT path FROM input WHERE state = 'synced'))
+    DELETE FROM portail.held_delete WHERE ctid = ANY(ARRAY(
+        SELECT h.ctid FROM input i CROSS JOIN LATERAL (
+            SELECT ctid FROM portail.held_delete WHERE folder_id = $1 AND path = i.path LIMIT 1) h
+        WHERE i.state = 'synced'))
 )";
 
 const FAILED: &str = ", before AS (

@@ -23,17 +23,18 @@ pub async fn begin(catalog: &Catalog, folder: FolderId, doomed: &[Doomed]) -> Re
     let what = "mark files as being deleted";
     let names: Vec<&str> = doomed.iter().map(|doomed| doomed.path.as_str()).collect();
     let counts: Vec<bool> = doomed.iter().map(|doomed| doomed.counts).collect();
-    // Rows are found by `= ANY`, which leads through the index whatever the statistics say; a join need not.
-    let sql = "WITH marked AS (
+    let sql = "WITH wanted AS MATERIALIZED (
+             SELECT f.id, d.counts FROM UNNEST($2::text[], $3::bool[]) AS d(path, counts) CROSS JOIN LATERAL (
+                 SELECT id FROM portail.file WHERE folder_id = $1 AND path = d.path LIMIT 1) f
+         ), marked AS (
              UPDATE portail.file f SET state = 'deleting'
-             WHERE f.folder_id = $1 AND f.path = ANY($2) AND f.state <> 'kept' AND f.etag IS NOT NULL
+             WHERE f.id = ANY(ARRAY(SELECT id FROM wanted)) AND f.state <> 'kept' AND f.etag IS NOT NULL
                AND NOT EXISTS (SELECT FROM portail.held_delete h
-                   WHERE h.folder_id = $1 AND h.path = f.path AND h.decision = 'rejected')
-             RETURNING f.path
+                   WHERE h.folder_id = $1 AND h.path = f.path AND h.decision = 'rejected' OFFSET 0)
+             RETURNING f.id, f.path
          ), counted AS (
              INSERT INTO portail.recent_delete (folder_id, count)
-             SELECT $1, count(*) FROM marked JOIN UNNEST($2::text[], $3::bool[]) AS d(path, counts) USING (path)
-             WHERE counts HAVING count(*) > 0
+             SELECT $1, count(*) FROM marked JOIN wanted USING (id) WHERE counts HAVING count(*) > 0
          ), forgotten AS (
              DELETE FROM portail.recent_delete WHERE folder_id = $1 AND at < now() - interval '1 hour'
          ), dated AS (
@@ -56,11 +57,15 @@ pub async fn begin(catalog: &Catalog, folder: FolderId, doomed: &[Doomed]) -> Re
 pub async fn end(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> Result<(), CatalogError> {
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
     let sql = "WITH gone AS (
-             DELETE FROM portail.file WHERE folder_id = $1 AND path = ANY($2) AND state = 'deleting'
+             DELETE FROM portail.file WHERE state = 'deleting' AND id = ANY(ARRAY(
+                 SELECT f.id FROM UNNEST($2::text[]) AS t(path) CROSS JOIN LATERAL (
+                     SELECT id FROM portail.file WHERE folder_id = $1 AND path = t.path LIMIT 1) f))
              RETURNING path, size, md5, version_id
          ), held AS (
-             DELETE FROM portail.held_delete h USING gone WHERE h.folder_id = $1 AND h.path = gone.path
-             RETURNING h.path, h.decision, h.decided_by
+             DELETE FROM portail.held_delete WHERE ctid = ANY(ARRAY(
+                 SELECT h.ctid FROM gone g CROSS JOIN LATERAL (
+                     SELECT ctid FROM portail.held_delete WHERE folder_id = $1 AND path = g.path LIMIT 1) h))
+             RETURNING path, decision, decided_by
          )
          INSERT INTO portail.event (folder_id, path, kind, size, md5, version_id, detail)
          SELECT $1, g.path, 'deleted', g.size, g.md5, g.version_id,

@@ -3,11 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, PAGE};
 use crate::model::{FolderId, RelPath};
-
-/// Deletions that are sorted in one statement.
-const SORT_PAGE: i64 = 5_000;
 
 /// What a spooled deletion is found to be. Where several apply, the first counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +19,7 @@ pub enum Kind {
     Deleting,
     /// The source of a rename: another synced row of the folder has the same inode, size and MD5.
     Renamed,
-    /// Held already, and nobody has decided.
+    /// Held already, and nobody has decided; or somebody has, but it can't be seen now whether the file is gone.
     Held,
     /// None of these.
     Fresh,
@@ -106,43 +103,52 @@ pub async fn spool(catalog: &Catalog, folder: FolderId, pass: i64, paths: &[RelP
 }
 
 /// Finds out what may be done with each deletion of a pass, and counts. What is spooled later, by a path that was tried again,
-/// is not sorted, and so takes no part in what is judged now.
+/// is not sorted, and so takes no part in what is judged now. In `doubtful` folders an approval does not count that a person has
+/// given while the folder was the right one: whether the file is still gone from there, nobody can see.
 ///
 /// # Errors
 /// If the catalog can't be written to.
-pub async fn sort(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<Tally, CatalogError> {
+pub async fn sort(catalog: &Catalog, folder: FolderId, pass: i64, doubtful: bool) -> Result<Tally, CatalogError> {
     let what = "sort the deletions";
+    // One row is looked for at a time, by LIMIT or OFFSET, and written by ON CONFLICT: a join with these tables, or `= ANY` on a path,
+    // may be planned to go through all of a table for each row of the other, since the statistics are of another time.
     let sql = "WITH page AS MATERIALIZED (
-             SELECT path FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2 AND path > $3
+             SELECT path, raw_path FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2 AND path > $3
              ORDER BY path COLLATE \"C\" LIMIT $4
          ), sorted AS MATERIALIZED (
-             SELECT p.path, CASE
+             SELECT p.path, p.raw_path, CASE
                  WHEN f.path IS NULL THEN 'gone'
                  WHEN h.decision = 'rejected' OR f.state = 'kept' THEN 'rejected'
-                 WHEN h.decision = 'approved' THEN 'approved'
+                 WHEN h.decision = 'approved' AND NOT ($5 AND coalesce(j.same_folder, true)) THEN 'approved'
                  WHEN f.state = 'deleting' THEN 'deleting'
                  WHEN EXISTS (
                      SELECT FROM portail.file o
                      WHERE o.folder_id = $1 AND o.inode = f.inode AND o.size = f.size AND o.md5 = f.md5 AND o.path <> f.path
                        AND o.state = 'synced'
                        AND NOT EXISTS (
-                           SELECT FROM portail.pending_delete s WHERE s.folder_id = $1 AND s.pass = $2 AND s.path = o.path)
+                           SELECT FROM portail.pending_delete s
+                           WHERE s.folder_id = $1 AND s.pass = $2 AND s.path = o.path OFFSET 0)
+                     OFFSET 0
                  ) THEN 'renamed'
                  WHEN h.path IS NOT NULL THEN 'held'
                  ELSE 'fresh' END AS kind, h.path IS NOT NULL AND h.decision IS NULL AS is_held
              FROM page p
-             LEFT JOIN portail.file f ON f.folder_id = $1 AND f.path = p.path
-             LEFT JOIN portail.held_delete h ON h.folder_id = $1 AND h.path = p.path
+             LEFT JOIN LATERAL (
+                 SELECT * FROM portail.file WHERE folder_id = $1 AND path = p.path LIMIT 1) f ON true
+             LEFT JOIN LATERAL (
+                 SELECT * FROM portail.held_delete WHERE folder_id = $1 AND path = p.path LIMIT 1) h ON true
+             LEFT JOIN LATERAL (SELECT * FROM portail.judgement WHERE id = h.judgement_id LIMIT 1) j ON true
          ), written AS (
-             UPDATE portail.pending_delete p SET kind = s.kind FROM sorted s
-             WHERE p.folder_id = $1 AND p.pass = $2 AND p.path = s.path
+             INSERT INTO portail.pending_delete (folder_id, pass, path, raw_path, kind)
+             SELECT $1, $2, path, raw_path, kind FROM sorted
+             ON CONFLICT (folder_id, pass, path) DO UPDATE SET kind = excluded.kind
          )
          SELECT kind, count(*), max(path COLLATE \"C\"), count(*) FILTER (WHERE kind = 'renamed' AND is_held)
          FROM sorted GROUP BY kind";
     let mut tally = Tally::default();
     let mut after = String::new();
     loop {
-        let rows = catalog.query(what, sql, &[&folder.0, &pass, &after, &SORT_PAGE]).await?;
+        let rows = catalog.query(what, sql, &[&folder.0, &pass, &after, &PAGE, &doubtful]).await?;
         let mut seen = 0;
         for row in &rows {
             let count: i64 = catalog.column(what, row, 1)?;
@@ -153,7 +159,7 @@ pub async fn sort(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<Tall
             tally.held_renames += u64::try_from(held_renames).unwrap_or(0);
             after = after.max(catalog.column(what, row, 2)?);
         }
-        if seen < SORT_PAGE {
+        if seen < PAGE {
             return Ok(tally);
         }
     }
@@ -179,13 +185,14 @@ pub async fn prospects(
     folder: FolderId,
     paths: &[RelPath],
     kept_after: Duration,
+    doubtful: bool,
 ) -> Result<Vec<Prospect>, CatalogError> {
     let what = "look the deletions up";
     let sql = "SELECT CASE
                  WHEN f.path IS NULL THEN 'gone'
                  WHEN h.decision = 'rejected' OR f.state = 'kept' THEN 'rejected'
-                 WHEN h.decision = 'approved' THEN 'approved'
-                 WHEN h.held_at < now() - make_interval(secs => $3) THEN 'rejected'
+                 WHEN h.decision = 'approved' AND NOT ($4 AND coalesce(j.same_folder, true)) THEN 'approved'
+                 WHEN h.decision IS NULL AND h.held_at < now() - make_interval(secs => $3) THEN 'rejected'
                  WHEN f.state = 'deleting' THEN 'deleting'
                  WHEN h.path IS NOT NULL THEN 'held'
                  ELSE 'fresh' END,
@@ -193,11 +200,12 @@ pub async fn prospects(
                  WHERE o.folder_id = $1 AND o.inode = f.inode AND o.size = f.size AND o.md5 = f.md5 AND o.path <> f.path
                    AND o.state = 'synced' LIMIT 10)
          FROM UNNEST($2::text[]) WITH ORDINALITY AS p(path, place)
-         LEFT JOIN portail.file f ON f.folder_id = $1 AND f.path = p.path
-         LEFT JOIN portail.held_delete h ON h.folder_id = $1 AND h.path = p.path
+         LEFT JOIN LATERAL (SELECT * FROM portail.file WHERE folder_id = $1 AND path = p.path LIMIT 1) f ON true
+         LEFT JOIN LATERAL (SELECT * FROM portail.held_delete WHERE folder_id = $1 AND path = p.path LIMIT 1) h ON true
+         LEFT JOIN LATERAL (SELECT * FROM portail.judgement WHERE id = h.judgement_id LIMIT 1) j ON true
          ORDER BY p.place";
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-    let rows = catalog.query(what, sql, &[&folder.0, &names, &kept_after.as_secs_f64()]).await?;
+    let rows = catalog.query(what, sql, &[&folder.0, &names, &kept_after.as_secs_f64(), &doubtful]).await?;
     rows.iter()
         .zip(paths)
         .map(|(row, path)| {
@@ -216,14 +224,14 @@ pub async fn page(
     folder: FolderId,
     pass: i64,
     kinds: &[Kind],
-    after: Option<&str>,
+    after: &str,
     limit: i64,
 ) -> Result<Vec<Spooled>, CatalogError> {
     let what = "read the spooled deletions";
     let sql = "SELECT path, raw_path, kind FROM portail.pending_delete
          WHERE folder_id = $1 AND pass = $2 AND kind = ANY($3) AND path > $4 ORDER BY path COLLATE \"C\" LIMIT $5";
     let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
-    let rows = catalog.query(what, sql, &[&folder.0, &pass, &names, &after.unwrap_or(""), &limit]).await?;
+    let rows = catalog.query(what, sql, &[&folder.0, &pass, &names, &after, &limit]).await?;
     rows.iter()
         .map(|row| {
             let path: String = catalog.column(what, row, 0)?;
@@ -233,28 +241,20 @@ pub async fn page(
         .collect()
 }
 
-/// Takes paths out of the spool.
-///
-/// # Errors
-/// If the catalog can't be written to.
-pub async fn unspool(catalog: &Catalog, folder: FolderId, pass: i64, paths: &[RelPath]) -> Result<(), CatalogError> {
-    let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-    let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2 AND path = ANY($3)";
-    catalog.query("take deletions out of the spool", sql, &[&folder.0, &pass, &names]).await?;
-    Ok(())
-}
-
 /// Spools what a person has approved, and answers how many there are.
 ///
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn spool_approved(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<u64, CatalogError> {
-    let sql = "WITH spooled AS (
+    let sql = "WITH page AS MATERIALIZED (
+             SELECT path, raw_path FROM portail.held_delete WHERE folder_id = $1 AND decision = 'approved' AND path > $3
+             ORDER BY path COLLATE \"C\" LIMIT $4
+         ), spooled AS (
              INSERT INTO portail.pending_delete (folder_id, pass, path, raw_path)
-             SELECT $1, $2, path, raw_path FROM portail.held_delete WHERE folder_id = $1 AND decision = 'approved'
-             ON CONFLICT DO NOTHING RETURNING 1
-         ) SELECT count(*) FROM spooled";
-    catalog.count("spool approved deletions", sql, &[&folder.0, &pass]).await
+             SELECT $1, $2, path, raw_path FROM page ON CONFLICT DO NOTHING
+         )
+         SELECT count(*), max(path COLLATE \"C\") FROM page";
+    catalog.in_pages("spool approved deletions", sql, &[&folder.0, &pass]).await
 }
 
 /// Empties the spool of a pass.
@@ -262,7 +262,14 @@ pub async fn spool_approved(catalog: &Catalog, folder: FolderId, pass: i64) -> R
 /// # Errors
 /// If the catalog can't be written to.
 pub async fn drop_spool(catalog: &Catalog, folder: FolderId, pass: i64) -> Result<(), CatalogError> {
-    let sql = "DELETE FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2";
-    catalog.query("drop the spool", sql, &[&folder.0, &pass]).await?;
+    let sql = "WITH page AS MATERIALIZED (
+             SELECT path FROM portail.pending_delete WHERE folder_id = $1 AND pass = $2 AND path > $3
+             ORDER BY path COLLATE \"C\" LIMIT $4
+         ), dropped AS (
+             DELETE FROM portail.pending_delete
+             WHERE folder_id = $1 AND pass = $2 AND path > $3 AND path <= (SELECT max(path COLLATE \"C\") FROM page)
+         )
+         SELECT count(*), max(path COLLATE \"C\") FROM page";
+    catalog.in_pages("drop the spool", sql, &[&folder.0, &pass]).await?;
     Ok(())
 }

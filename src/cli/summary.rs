@@ -125,7 +125,11 @@ fn write_doubts(text: &mut String, end: &PassEnd) {
 fn write_held(text: &mut String, outcome: &Outcome, end: &PassEnd, reason: Option<&String>, doubtful_folder: bool) {
     let reason = reason.map(|reason| format!(": {}", Printable(reason))).unwrap_or_default();
     let folder = Printable(outcome.name());
-    let _ = writeln!(text, "  HELD: {} deletions wait for your decision{reason}", end.held);
+    let what = match end.held {
+        0 => "what you have decided on waits for the folder".to_owned(),
+        held => format!("{held} deletions wait for your decision"),
+    };
+    let _ = writeln!(text, "  HELD: {what}{reason}");
     let _ = writeln!(text, "    agent-portail deletes list --folder {folder}");
     if doubtful_folder {
         let _ = writeln!(

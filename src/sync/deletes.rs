@@ -107,8 +107,9 @@ pub async fn settle(
     held::forget_returned(pipeline, id, pass).await?;
     catalog::held::apply_rejections(catalog, id).await?;
     held::expire(pipeline, id).await?;
-    let mut case = Case::open(pipeline, id, pass, FoundBy::Reconciliation, Some(rows_synced)).await?;
-    (case.same_folder, case.complete) = (verdict != IdentityVerdict::Doubt, found.is_complete());
+    let same_folder = verdict != IdentityVerdict::Doubt;
+    let mut case = Case::open(pipeline, id, pass, FoundBy::Reconciliation, same_folder, Some(rows_synced)).await?;
+    case.complete = found.is_complete();
     let verdict = match case.to_hold(pipeline, found, verdict) {
         Some((_, kinds)) if kinds == TOO_MANY && !quiet => Verdict::Early,
         hold => {
@@ -130,7 +131,7 @@ pub async fn settle_events(
     if Some(identity_of_open(pipeline).await?) != known.copied() {
         return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges"));
     }
-    let case = Case::open(pipeline, id, pass, FoundBy::Events, None).await?;
+    let case = Case::open(pipeline, id, pass, FoundBy::Events, true, None).await?;
     match case.over_threshold(pipeline) {
         Some(_) if !quiet => Ok(Verdict::Early),
         hold => carry_out(pipeline, id, pass, &case, hold.map(|reason| (reason, TOO_MANY)), false).await,
@@ -142,6 +143,9 @@ async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, 
     blocking("identity", move || identity::read(&path)).await
 }
 
+/// What is acted on, unless it is held.
+const TO_ACT_ON: [Kind; 4] = [Kind::Approved, Kind::Deleting, Kind::Renamed, Kind::Fresh];
+
 /// Holds what must be held, of which kinds and why, and drains the rest.
 async fn carry_out(
     pipeline: &Arc<Pipeline>,
@@ -152,6 +156,8 @@ async fn carry_out(
     doubtful_folder: bool,
 ) -> Result<Verdict, SyncError> {
     let mut verdict = Verdict::Drained;
+    let held = hold.as_ref().map_or(&[][..], |(_, kinds)| *kinds);
+    let free: Vec<Kind> = TO_ACT_ON.into_iter().filter(|kind| !held.contains(kind)).collect();
     if let Some((reason, kinds)) = hold {
         // Files that are back, or can't be seen any more, are not held; the next pass finds out.
         let gone = case.hold(pipeline, id, pass, &reason, kinds).await?;
@@ -160,7 +166,7 @@ async fn carry_out(
             _ => Verdict::Held { reason, doubtful_folder },
         };
     }
-    drain(pipeline, id, pass).await?;
+    drain(pipeline, id, pass, &free).await?;
     if !pipeline.cancel.is_cancelled() {
         catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::catalog;
 use crate::catalog::judgement::{FoundBy, Judgement};
 use crate::catalog::spool::{Kind, Tally};
-use crate::model::{FolderId, Local, RelPath};
+use crate::model::{FolderId, RelPath};
 use crate::plan::{self, IdentityVerdict};
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::{Pipeline, blocking};
@@ -42,10 +42,11 @@ impl Case {
         id: FolderId,
         pass: i64,
         found_by: FoundBy,
+        same_folder: bool,
         synced: Option<u64>,
     ) -> Result<Self, SyncError> {
         let catalog = &pipeline.catalog;
-        let tally = catalog::spool::sort(catalog, id, pass).await?;
+        let tally = catalog::spool::sort(catalog, id, pass, !same_folder).await?;
         let in_hour = catalog::removal::in_hour(catalog, id).await?;
         let held = catalog::held::held_count(catalog, id).await?.saturating_sub(tally.held_renames);
         let synced = match synced {
@@ -54,7 +55,7 @@ impl Case {
             None if tally.fresh + held + in_hour <= pipeline.folder.max_delete_count => 0,
             None => catalog::folder::synced_count(catalog, id).await?,
         };
-        Ok(Self { found_by, same_folder: true, complete: true, tally, in_hour, held, synced: synced + in_hour })
+        Ok(Self { found_by, same_folder, complete: true, tally, in_hour, held, synced: synced + in_hour })
     }
 
     /// Which deletions are to be held, and why; none if none are. `verdict` is the one on the folder's identity.
@@ -75,8 +76,8 @@ impl Case {
             }
         };
         match doubt {
-            // Then not even what was begun or renamed may go: only what a person has approved.
-            Some(_) if self.tally.fresh + self.tally.deleting + self.tally.renamed == 0 => None,
+            // Then not even what was begun or renamed may go: only what a person has approved who knew of it.
+            Some(_) if self.tally.fresh + self.tally.deleting + self.tally.renamed + self.tally.held == 0 => None,
             Some(reason) => Some((reason, &[Kind::Fresh, Kind::Deleting, Kind::Renamed])),
             None => self.over_threshold(pipeline).map(|reason| (reason, TOO_MANY)),
         }
@@ -100,8 +101,8 @@ impl Case {
         })
     }
 
-    /// Holds the deletions of these kinds, each after a fresh look; answers how many files were gone. Whose file is back, or
-    /// can't be seen, leaves the spool.
+    /// Holds the deletions of these kinds, each after a fresh look; answers how many files were gone. Those whose file is back, or
+    /// can't be seen, are left alone.
     pub(super) async fn hold(
         &self,
         pipeline: &Arc<Pipeline>,
@@ -111,31 +112,26 @@ impl Case {
         kinds: &[Kind],
     ) -> Result<u64, SyncError> {
         let catalog = &pipeline.catalog;
-        let judgement = catalog::judgement::write(catalog, id, &self.written(pipeline, reason, kinds)).await?;
+        let written = self.written(pipeline, reason, kinds);
+        if written.deletes == 0 {
+            return Ok(0);
+        }
+        let judgement = catalog::judgement::write(catalog, id, &written).await?;
         let (mut gone, mut held) = (0, 0);
+        let mut after = String::new();
         while !pipeline.cancel.is_cancelled() {
-            let page = catalog::spool::page(catalog, id, pass, kinds, None, PAGE).await?;
-            if page.is_empty() {
-                break;
-            }
+            let page = catalog::spool::page(catalog, id, pass, kinds, &after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            last.path.as_str().clone_into(&mut after);
             let paths: Vec<RelPath> = page.into_iter().map(|spooled| spooled.path).collect();
             let root = Arc::clone(&pipeline.root);
-            let (absent, others) = blocking("look", move || {
-                let (mut absent, mut others) = (Vec::with_capacity(paths.len()), Vec::new());
-                for path in paths {
-                    match root.absence(&path) {
-                        Ok(absence) => absent.push((path, absence)),
-                        Err(Local::Present(_) | Local::Skipped(_) | Local::Unknown(_) | Local::Absent) => {
-                            others.push(path)
-                        }
-                    }
-                }
-                (absent, others)
+            let absent = blocking("look", move || {
+                let looked = paths.into_iter().map(|path| root.absence(&path).map(|absence| (path, absence)));
+                looked.filter_map(Result::ok).collect::<Vec<_>>()
             })
             .await?;
             gone += absent.len() as u64;
-            held += catalog::judgement::hold(catalog, id, pass, judgement, &absent).await?;
-            catalog::spool::unspool(catalog, id, pass, &others).await?;
+            held += catalog::judgement::hold(catalog, id, judgement, &absent).await?;
         }
         if held > 0 {
             tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::catalog;
 use crate::catalog::judgement::FoundBy;
 use crate::catalog::spool::{Kind, Tally};
-use crate::model::{FolderId, RelPath};
+use crate::model::{FolderId, RelPath, SortedPaths};
 use crate::plan::{self, IdentityVerdict};
 use crate::sync::act::plan_step;
 use crate::sync::deletes::IdentityCheck;
@@ -29,7 +29,7 @@ pub struct Planner {
 #[derive(Debug, Default)]
 struct Gathered {
     /// In order, as the merge finds them.
-    gone: Vec<RelPath>,
+    gone: SortedPaths,
     copied_from: HashSet<RelPath>,
 }
 
@@ -55,7 +55,7 @@ impl Planner {
     }
 
     /// A path would be deleted.
-    pub fn found_gone(&self, path: RelPath) {
+    pub fn found_gone(&self, path: &RelPath) {
         self.gathered().gone.push(path);
     }
 
@@ -71,9 +71,17 @@ impl Planner {
         let catalog = &pipeline.catalog;
         let mut kinds = Vec::with_capacity(gone.len());
         let mut tally = Tally::default();
-        for page in gone.chunks(PAGE) {
-            for prospect in catalog::spool::prospects(catalog, id, page, KEPT_AFTER).await? {
-                let stays = |twin: &String| gone.binary_search_by(|path| path.as_str().cmp(twin)).is_err();
+        let complete = found.is_complete();
+        let verdict = plan::judge_identity(check.known.as_ref(), &check.seen, complete, found.matched, found.rows);
+        let same_folder = verdict != IdentityVerdict::Doubt;
+        let mut paths = gone.iter();
+        loop {
+            let page: Vec<RelPath> = paths.by_ref().take(PAGE).collect();
+            if page.is_empty() {
+                break;
+            }
+            for prospect in catalog::spool::prospects(catalog, id, &page, KEPT_AFTER, !same_folder).await? {
+                let stays = |twin: &String| !gone.contains(twin);
                 let is_renamed = copied_from.contains(&prospect.path) || prospect.twins.iter().any(stays);
                 let undecided = matches!(prospect.kind, Kind::Held | Kind::Fresh);
                 let kind = if undecided && is_renamed { Kind::Renamed } else { prospect.kind };
@@ -82,12 +90,10 @@ impl Planner {
                 kinds.push(kind);
             }
         }
-        let complete = found.is_complete();
-        let verdict = plan::judge_identity(check.known.as_ref(), &check.seen, complete, found.matched, found.rows);
         let in_hour = catalog::removal::in_hour(catalog, id).await?;
         let case = Case {
             found_by: FoundBy::Reconciliation,
-            same_folder: verdict != IdentityVerdict::Doubt,
+            same_folder,
             complete,
             tally,
             in_hour,
@@ -104,14 +110,16 @@ impl Planner {
             let (action, why) = match kind {
                 Kind::Gone => continue,
                 Kind::Rejected => ("keep", "its deletion was rejected, or nobody has decided on it for too long"),
-                Kind::Held => ("held", "it is held already and waits for your decision"),
+                Kind::Held => {
+                    ("held", "it is held already, and waits for your decision or, if you have decided, for the folder")
+                }
                 kind if held_kinds.contains(&kind) => ("held", reason.as_str()),
                 Kind::Approved => ("delete", "the file is gone, and its deletion was approved"),
                 Kind::Renamed => ("delete", "the file was renamed"),
                 Kind::Deleting | Kind::Fresh => ("delete", "the file is gone"),
             };
             held += u64::from(action == "held");
-            plan_step(pipeline, action, path, None, why);
+            plan_step(pipeline, action, &path, None, why);
         }
         Ok(held)
     }

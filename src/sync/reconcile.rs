@@ -229,7 +229,7 @@ impl Merging<'_> {
             Decision::Delete => {
                 self.found.deletes += 1;
                 if let Mode::Plan(planner) = &self.pipeline.mode {
-                    planner.found_gone(path);
+                    planner.found_gone(&path);
                     return Ok(());
                 }
                 // A single directory's deletions are judged with those of other events; a full pass judges its own.

@@ -11,6 +11,7 @@ use agent_portail::catalog::spool::{self, Kind, Tally};
 use agent_portail::model::{Absence, EventKind, RelPath};
 
 use crate::catalog::{World, failed, path_of, synced};
+use crate::common::agent::until;
 
 impl World {
     async fn spool(&self, pass: i64, paths: &[&str]) {
@@ -23,7 +24,7 @@ impl World {
     }
 
     async fn sort(&self, pass: i64) -> Tally {
-        spool::sort(&self.catalog, self.folder, pass).await.unwrap()
+        spool::sort(&self.catalog, self.folder, pass, false).await.unwrap()
     }
 
     /// Holds what a pass has sorted so, and answers how many were not held before.
@@ -41,14 +42,13 @@ impl World {
             max_delete_count: 2,
         };
         let number = judgement::write(&self.catalog, self.folder, &judgement).await.unwrap();
-        let mut held = 0;
+        let (mut held, mut after) = (0, String::new());
         loop {
-            let page = spool::page(&self.catalog, self.folder, pass, kinds, None, 1000).await.unwrap();
-            if page.is_empty() {
-                return held;
-            }
+            let page = spool::page(&self.catalog, self.folder, pass, kinds, &after, 1000).await.unwrap();
+            let Some(last) = page.last() else { return held };
+            after = last.path.as_str().to_owned();
             let gone: Vec<_> = page.into_iter().map(|spooled| (spooled.path, Absence::NoFile)).collect();
-            held += judgement::hold(&self.catalog, self.folder, pass, number, &gone).await.unwrap();
+            held += judgement::hold(&self.catalog, self.folder, number, &gone).await.unwrap();
         }
     }
 
@@ -130,7 +130,6 @@ async fn a_spool_is_sorted_by_what_may_be_done_with_it() {
     world.sort(1).await;
     // As where the folder is in doubt.
     assert_eq!(world.hold(1, &[Kind::Fresh, Kind::Renamed]).await, 4);
-    assert_eq!(world.spooled(1).await, [""; 0], "what is held leaves the spool");
     world.decide(Some("approved"), Decision::Approve).await;
     world.decide(Some("rejected"), Decision::Reject).await;
     let all: Vec<&str> = paths.iter().copied().filter(|path| *path != "stays=1").collect();
@@ -138,13 +137,11 @@ async fn a_spool_is_sorted_by_what_may_be_done_with_it() {
     world.spool(2, &["fresh", "no row of this name"]).await;
     let expected = Tally { approved: 1, deleting: 1, renamed: 1, held: 1, fresh: 3, held_renames: 1 };
     assert_eq!(world.sort(2).await, expected);
-    assert_eq!(world.sort(1).await, Tally::default(), "passes don't mix");
+    assert_eq!(world.sort(3).await, Tally::default(), "passes don't mix");
     world.spool(2, &["stays=1"]).await;
     assert_eq!(world.hold(2, &[Kind::Fresh]).await, 3);
-    let rest = ["approved", "deleting", "held", "kept", "no row of this name", "rejected", "renamed=1", "stays=1"];
-    assert_eq!(world.spooled(2).await, rest);
-    let to_act_on = [Kind::Approved, Kind::Deleting, Kind::Renamed, Kind::Fresh];
-    let page = spool::page(&world.catalog, world.folder, 2, &to_act_on, None, 100).await.unwrap();
+    let to_act_on = [Kind::Approved, Kind::Deleting, Kind::Renamed];
+    let page = spool::page(&world.catalog, world.folder, 2, &to_act_on, "", 100).await.unwrap();
     let page: Vec<(&str, Kind)> = page.iter().map(|spooled| (spooled.path.as_str(), spooled.kind)).collect();
     let expected = [("approved", Kind::Approved), ("deleting", Kind::Deleting), ("renamed=1", Kind::Renamed)];
     assert_eq!(page, expected, "what is spooled after the sorting waits for the next pass");
@@ -233,8 +230,8 @@ async fn what_is_held_already_does_not_become_the_source_of_a_rename_when_its_ha
     world.spool(2, &both).await;
     assert_eq!(world.sort(2).await, Tally { held: 1, fresh: 1, ..Tally::default() });
     assert_eq!(world.hold(2, &[Kind::Fresh]).await, 1);
-    let to_act_on = [Kind::Approved, Kind::Deleting, Kind::Renamed, Kind::Fresh];
-    let left = spool::page(&world.catalog, world.folder, 2, &to_act_on, None, 100).await.unwrap();
+    let to_act_on = [Kind::Approved, Kind::Deleting, Kind::Renamed];
+    let left = spool::page(&world.catalog, world.folder, 2, &to_act_on, "", 100).await.unwrap();
     assert_eq!(left, [], "nothing is left to be deleted");
 }
 
@@ -261,7 +258,7 @@ async fn what_nobody_decides_on_for_too_long_is_kept_and_never_deleted() {
     let held = world.db.column("SELECT path FROM portail.held_delete ORDER BY path").await;
     assert_eq!(held, ["approved", "rejected", "young"]);
     assert_eq!(world.db.column("SELECT path FROM portail.file WHERE state = 'kept'").await, ["old"]);
-    assert_eq!(world.spooled(2).await, [""; 0], "what a pass has found already is not acted on either");
+    assert_eq!(world.sort(2).await, Tally::default(), "what a pass has found already is not acted on either");
     let told = "SELECT kind || ': ' || detail FROM portail.event WHERE path = 'old' ORDER BY at DESC LIMIT 1";
     assert_eq!(world.db.value(told).await, "held: the object is kept: nobody has decided");
 }
@@ -271,10 +268,20 @@ async fn a_judgement_lasts_as_long_as_what_it_holds() {
     let world = World::with_synced(&["a/1", "a/2", "b"]).await;
     world.held(&["a/1", "a/2"]).await;
     world.held(&["b"]).await;
-    let judgements = judgement::of_folder(&world.catalog, world.folder).await.unwrap();
+    let mut judgements = judgement::latest(&world.catalog, world.folder, 10).await.unwrap();
+    judgements.reverse();
     assert_eq!(judgements.len(), 2);
+    assert_eq!(judgement::latest(&world.catalog, world.folder, 1).await.unwrap(), judgements[1..]);
+    assert_eq!(judgement::by_number(&world.catalog, &[judgements[0].id]).await.unwrap(), judgements[..1]);
     assert_eq!((judgements[0].judgement.deletes, judgements[0].judgement.max_delete), (3, 25.0));
-    let directories = judgement::by_directory(&world.catalog, world.folder, None).await.unwrap();
+    let page = async |sub, after, limit| {
+        judgement::by_directory(&world.catalog, world.folder, sub, after, limit).await.unwrap()
+    };
+    let (mut directories, last) = page(None, "", 10).await.unwrap();
+    assert_eq!((last.as_str(), page(None, &last, 10).await), ("b", None));
+    assert_eq!(page(None, "", 1).await.unwrap().1, "a/1");
+    assert_eq!(page(Some("a"), "", 10).await.unwrap().1, "a/2");
+    directories.sort_by_key(|directory| directory.judgement);
     let shown: Vec<_> = directories.iter().map(|d| (d.judgement, d.directory.as_str(), d.count, d.bytes)).collect();
     assert_eq!(shown, [(Some(judgements[0].id), "a/", 2, 14), (Some(judgements[1].id), "", 1, 7)]);
     assert!(directories.iter().all(|directory| directory.seen.as_deref() == Some("no_file")));
@@ -297,9 +304,65 @@ async fn a_folder_of_any_size_is_sorted_held_and_decided_on_in_pages() {
         world.decide(Some("d1"), Decision::Reject).await,
         world.db.count("SELECT count(*) FROM portail.file WHERE path LIKE 'd1/%'").await
     );
+    assert_eq!(world.decide(None, Decision::Approve).await, MANY);
+    assert_eq!(spool::spool_approved(&world.catalog, world.folder, 2).await.unwrap(), MANY);
+    spool::drop_spool(&world.catalog, world.folder, 2).await.unwrap();
+    assert_eq!(world.spooled(2).await, [""; 0]);
     assert_eq!(world.decide(None, Decision::Reject).await, MANY);
     assert_eq!(held::apply_rejections(&world.catalog, world.folder).await.unwrap(), MANY);
     assert_eq!(world.db.count("SELECT count(*) FROM portail.file WHERE state = 'kept'").await, MANY);
+}
+
+/// Plans that were made while the tables were empty are kept, and nobody analyses them: a join would go through one for each row of
+/// the other.
+#[tokio::test]
+async fn no_statement_about_deletions_goes_through_a_table_for_each_row_of_another() {
+    const MANY: u64 = 6_000;
+    let world = World::new().await;
+    for table in ["file", "pending_delete", "held_delete", "judgement"] {
+        world.db.rows(&format!("ALTER TABLE portail.{table} SET (autovacuum_enabled = off)")).await;
+    }
+    let all = async |pass: i64| {
+        world.spool_all(pass).await;
+        let tally = world.sort(pass).await;
+        world.hold(pass, &[Kind::Fresh]).await;
+        let page = held::not_spooled(&world.catalog, world.folder, pass + 1, "", 10_000).await.unwrap();
+        assert_eq!(page.len() as u64, tally.fresh);
+        let paths: Vec<RelPath> = page.into_iter().map(|(path, _)| path).take(1_000).collect();
+        spool::prospects(&world.catalog, world.folder, &paths, Duration::ZERO, false).await.unwrap();
+        judgement::by_directory(&world.catalog, world.folder, None, "", 10_000).await.unwrap();
+        spool::drop_spool(&world.catalog, world.folder, pass).await.unwrap();
+        world.decide(None, Decision::Approve).await;
+        spool::spool_approved(&world.catalog, world.folder, pass).await.unwrap();
+        world.sort(pass).await;
+        let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
+        let marked = world.begin_removal(&names, true).await;
+        removal::end(&world.catalog, world.folder, &marked).await.unwrap();
+        held::forget_approved(&world.catalog, world.folder, &paths).await.unwrap();
+        held::forget(&world.catalog, world.folder, &paths).await.unwrap();
+        world.apply(&[synced("one that is back", EventKind::Uploaded)]).await;
+        world.decide(None, Decision::Reject).await;
+        held::apply_rejections(&world.catalog, world.folder).await.unwrap();
+        held::expire(&world.catalog, world.folder, Duration::ZERO).await.unwrap();
+        held::accept_identity(&world.catalog, world.folder).await.unwrap();
+        tally.fresh
+    };
+    assert_eq!(all(1).await, 0);
+    world.many_files(MANY).await;
+    // And three names of one content, so that renames are looked for.
+    world.apply(&["a=1", "b=1", "c=1"].map(|path| synced(path, EventKind::Uploaded))).await;
+    assert_eq!(all(2).await, MANY + 4);
+    let World { db, catalog, .. } = world;
+    drop(catalog);
+    // A session tells of what it has read when it ends.
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until("the sessions have ended", async || db.count(others).await == 0).await;
+    let read = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE schemaname = 'portail'";
+    until("what they have read is told", async || db.count(read).await > MANY).await;
+    let read = db.count(read).await;
+    let by_index = "SELECT format('%s: %s', indexrelname, idx_tup_read) FROM pg_stat_user_indexes
+         WHERE schemaname = 'portail' AND idx_tup_read > 0";
+    assert!(read < 60 * MANY, "{read} rows were read for {MANY}: {:?}", db.column(by_index).await);
 }
 
 impl World {

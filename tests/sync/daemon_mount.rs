@@ -171,6 +171,31 @@ async fn a_file_system_below_the_root_that_is_unmounted_is_noticed_at_once_and_s
 }
 
 #[tokio::test]
+async fn an_approval_waits_for_what_is_not_mounted() {
+    let (mut world, _) = with_disk().await;
+    world.agent.folder = "max_delete = \"0%\"\nmax_delete_count = 1".to_owned();
+    let seen = std::mem::replace(&mut world.agent.root, world.folder.clone());
+    let command = world.namespace.command(&world.agent.command(&["run"]));
+    world.agent.root = seen;
+    let agent = &world.agent;
+    let mut daemon = Daemon::spawn(agent, command);
+    daemon.until_ready().await;
+    daemon.until_state("in_sync").await;
+    agent.remove("disk/1");
+    agent.remove("disk/2");
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 2).await;
+    world.unmount("disk").await;
+    daemon.until_folder("it is in doubt", says("is not there: mount it")).await;
+    world.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
+    daemon.until_folder("the approval was heard", |folder| folder["held_deletes"] == 0).await;
+    world.bind("store", "disk").await;
+    daemon.until_same_content().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(world.keys().await, ["disk/sub/3", "outside"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_daemon_that_starts_without_what_was_mounted_deletes_nothing_until_a_person_says_so() {
     let (world, [command, again]) = with_disk().await;
     let agent = &world.agent;

@@ -3,7 +3,7 @@
 use crate::common::agent::Agent;
 
 /// An agent that holds more than two deletions, in sync with these files.
-async fn careful(files: &[&str]) -> Agent {
+pub(crate) async fn careful(files: &[&str]) -> Agent {
     let mut agent = Agent::start().await;
     agent.folder = "max_delete = \"10%\"\nmax_delete_count = 2".to_owned();
     for file in files {
@@ -13,7 +13,7 @@ async fn careful(files: &[&str]) -> Agent {
     agent
 }
 
-const FILES: [&str; 7] = ["a-b", "a/1", "a/2", "a0", "b", "c", "d"];
+pub(crate) const FILES: [&str; 7] = ["a-b", "a/1", "a/2", "a0", "b", "c", "d"];
 
 fn states(rows: &[(&str, &str)]) -> Vec<(String, String)> {
     rows.iter().map(|(path, state)| ((*path).to_owned(), (*state).to_owned())).collect()
@@ -386,7 +386,7 @@ async fn held_deletions_that_nobody_decides_on_are_kept_after_a_month() {
 }
 
 impl Agent {
-    async fn assert_held(&self, paths: &[&str]) {
+    pub(crate) async fn assert_held(&self, paths: &[&str]) {
         let held = self.db.column("SELECT path FROM portail.held_delete ORDER BY path COLLATE \"C\"").await;
         assert_eq!(held, paths);
     }

@@ -9,6 +9,7 @@ mod common;
 
 mod adopt;
 mod agents;
+mod approvals;
 mod catalog;
 mod catalog_deletes;
 mod catalog_tls;

@@ -1,10 +1,10 @@
 //! `deletes list`: the held deletions with what they are held for and what was seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use super::group::{Amount, group};
+use super::group::{Amount, Tree};
 use crate::agent::endpoint_name;
 use crate::catalog::held::{self, Decision, Held};
 use crate::catalog::judgement::{self, FoundBy, InDirectory, Written};
@@ -18,6 +18,12 @@ use crate::sync::held::KEPT_AFTER;
 
 /// Held deletions that are fetched at a time.
 const PAGE: i64 = 1000;
+/// And that are counted at a time.
+const COUNTED: i64 = 10_000;
+/// Judgements that are shown each by itself: the latest. Those before are counted together.
+const JUDGEMENTS: i64 = 20;
+/// Directories that are told apart, in all blocks: however many files are held, the list takes no more memory.
+const TOLD_APART: usize = 20_000;
 /// So many of a folder are named one by one; more are counted by directory.
 const NAMED: u64 = 20;
 /// Directories of one judgement.
@@ -37,20 +43,13 @@ pub(super) async fn list(
     for folder in folders {
         let endpoint = endpoint_name(&settings.s3);
         let Some(record) = folder::find(catalog, &endpoint, &folder.bucket, &folder.prefix).await? else { continue };
-        let directories = judgement::by_directory(catalog, record.id, sub).await?;
-        if directories.is_empty() {
+        if judgement::by_directory(catalog, record.id, sub, "", 1).await?.is_none() {
             continue;
         }
         any = true;
-        let view = View {
-            folder,
-            sub,
-            judgements: judgement::of_folder(catalog, record.id).await?,
-            versioning: versioning(settings, &folder.bucket).await,
-            catalog,
-            id: record.id,
-        };
-        if json { view.print_json().await? } else { view.print_text(&directories).await? }
+        let versioning = versioning(settings, &folder.bucket).await;
+        let view = View { folder, sub, versioning, catalog, id: record.id };
+        if json { view.print_json().await? } else { view.print_text().await? }
     }
     if !any && !json {
         output::print(format_args!("no deletion is held\n"))?;
@@ -74,17 +73,25 @@ async fn versioning(settings: &Settings, bucket: &str) -> Result<Versioning, Str
 struct View<'a> {
     folder: &'a FolderSettings,
     sub: Option<&'a str>,
-    judgements: Vec<Written>,
     versioning: Result<Versioning, String>,
     catalog: &'a Catalog,
     id: FolderId,
 }
 
-impl View<'_> {
-    fn judgement(&self, number: Option<i64>) -> Option<&Written> {
-        self.judgements.iter().find(|written| Some(written.id) == number)
-    }
+/// What was said of deletions, as the column holds it, and the judgement that holds them; none of those that are not shown by
+/// themselves.
+type Which = (Option<String>, Option<i64>);
 
+/// Held deletions of one judgement of which one thing was said.
+struct Block {
+    amount: Amount,
+    since: SystemTime,
+    /// What stood in the files' place, as the column holds it.
+    seen: BTreeMap<String, u64>,
+    tree: Tree,
+}
+
+impl View<'_> {
     async fn page(&self, after: Option<&str>) -> anyhow::Result<Vec<Held>> {
         Ok(held::held(self.catalog, self.id, self.sub, after, PAGE).await?)
     }
@@ -95,13 +102,19 @@ impl View<'_> {
             let page = self.page(after.as_deref()).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.path.as_str().to_owned());
-            let lines: String = page.iter().map(|held| format!("{}\n", self.json(held))).collect();
+            let mut numbers: Vec<i64> = page.iter().filter_map(|held| held.judgement).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            let written = judgement::by_number(self.catalog, &numbers).await?;
+            let written: HashMap<i64, Written> = written.into_iter().map(|written| (written.id, written)).collect();
+            let of = |held: &Held| held.judgement.and_then(|number| written.get(&number));
+            let lines: String = page.iter().map(|held| format!("{}\n", self.json(held, of(held)))).collect();
             output::print(format_args!("{lines}"))?;
         }
     }
 
-    fn json(&self, held: &Held) -> serde_json::Value {
-        let evidence = self.judgement(held.judgement).map(|Written { at, judgement, .. }| {
+    fn json(&self, held: &Held, judgement: Option<&Written>) -> serde_json::Value {
+        let evidence = judgement.map(|Written { at, judgement, .. }| {
             serde_json::json!({
                 "judged_at": moment(*at),
                 "found_by": judgement.found_by.as_str(),
@@ -133,40 +146,72 @@ impl View<'_> {
         })
     }
 
-    async fn print_text(&self, directories: &[InDirectory]) -> anyhow::Result<()> {
-        let named = if directories.iter().map(|directory| directory.count).sum::<u64>() <= NAMED {
+    /// All held deletions, counted: by what was said of them, then by the judgement that holds them.
+    async fn blocks(&self, latest: &[Written]) -> anyhow::Result<BTreeMap<Which, Block>> {
+        let mut blocks: BTreeMap<Which, Block> = BTreeMap::new();
+        let each = TOLD_APART / (latest.len() + 1);
+        let mut after = String::new();
+        while let Some((page, last)) = judgement::by_directory(self.catalog, self.id, self.sub, &after, COUNTED).await?
+        {
+            after = last;
+            for InDirectory { judgement, decision, seen, directory, count, bytes, since } in page {
+                let shown = judgement.filter(|number| latest.iter().any(|written| written.id == *number));
+                let block = blocks.entry((decision, shown)).or_insert_with(|| Block {
+                    amount: Amount::default(),
+                    since,
+                    seen: BTreeMap::new(),
+                    tree: Tree::new(each),
+                });
+                let amount = Amount { files: count, bytes };
+                block.amount.add(amount);
+                block.since = block.since.min(since);
+                block.tree.add(&directory, amount);
+                if let Some(seen) = seen {
+                    *block.seen.entry(seen).or_default() += count;
+                }
+            }
+        }
+        Ok(blocks)
+    }
+
+    async fn print_text(&self) -> anyhow::Result<()> {
+        let latest = judgement::latest(self.catalog, self.id, JUDGEMENTS).await?;
+        let blocks = self.blocks(&latest).await?;
+        let named = if blocks.values().map(|block| block.amount.files).sum::<u64>() <= NAMED {
             self.page(None).await?
         } else {
             Vec::new()
         };
-        // By what was said of them, then by the judgement that holds them.
-        let mut blocks: BTreeMap<(Option<&str>, Option<i64>), Vec<&InDirectory>> = BTreeMap::new();
-        for directory in directories {
-            blocks.entry((directory.decision.as_deref(), directory.judgement)).or_default().push(directory);
-        }
         let mut text = String::new();
         let mut decision_before = None;
         for ((decision, number), block) in &blocks {
-            if decision_before != Some(*decision) {
-                self.write_heading(&mut text, *decision, directories);
-                decision_before = Some(*decision);
+            if decision_before != Some(decision) {
+                self.write_heading(&mut text, decision.as_deref(), &blocks);
+                decision_before = Some(decision);
             }
-            self.write_block(&mut text, *number, block);
-            let here = |held: &&Held| held.judgement == *number && held.decision.map(Decision::as_str) == *decision;
+            write_block(&mut text, latest.iter().find(|written| Some(written.id) == *number), block);
+            let shown =
+                |held: &Held| held.judgement.filter(|number| latest.iter().any(|written| written.id == *number));
+            let here =
+                |held: &&Held| shown(held) == *number && held.decision.map(Decision::as_str) == decision.as_deref();
             if named.is_empty() {
-                write_directories(&mut text, block);
+                write_directories(&mut text, &block.tree);
             }
             for held in named.iter().filter(here) {
                 let size = held.size.map(|size| format!(" ({})", summary::bytes(size))).unwrap_or_default();
                 let _ = writeln!(text, "    {}{size}", held.path);
             }
         }
-        self.write_footing(&mut text, directories);
+        let undecided = blocks.iter().filter(|((decision, _), _)| decision.is_none());
+        self.write_footing(&mut text, undecided.map(|(_, block)| block.since).min());
         Ok(output::print(format_args!("{text}"))?)
     }
 
-    fn write_heading(&self, text: &mut String, decision: Option<&str>, directories: &[InDirectory]) {
-        let amount = amount(directories.iter().filter(|directory| directory.decision.as_deref() == decision));
+    fn write_heading(&self, text: &mut String, decision: Option<&str>, blocks: &BTreeMap<Which, Block>) {
+        let mut amount = Amount::default();
+        for ((_, _), block) in blocks.iter().filter(|((other, _), _)| other.as_deref() == decision) {
+            amount.add(block.amount);
+        }
         let what = match decision {
             None => "wait for your decision".to_owned(),
             Some(decision) => format!("are {decision}, and not yet carried out"),
@@ -175,42 +220,9 @@ impl View<'_> {
         let _ = writeln!(text, "{name}: {} deletions {what} ({})", amount.files, summary::bytes(amount.bytes));
     }
 
-    /// Why, since when, and what was seen.
-    fn write_block(&self, text: &mut String, number: Option<i64>, block: &[&InDirectory]) {
-        let since = block.iter().map(|directory| directory.since).min().map(rfc3339).unwrap_or_default();
-        let Some(Written { judgement, .. }) = self.judgement(number) else {
-            let _ = writeln!(text, "  since {since}");
-            return;
-        };
-        let _ = writeln!(text, "  since {since}: {}", Printable(&judgement.reason));
-        let mut facts = vec![match judgement.found_by {
-            FoundBy::Reconciliation if judgement.complete => {
-                "found by going through the whole folder, of which everything could be seen".to_owned()
-            }
-            FoundBy::Reconciliation => {
-                "found by going through the folder, of which not everything could be seen".to_owned()
-            }
-            FoundBy::Events => "found by events".to_owned(),
-        }];
-        if judgement.same_folder {
-            facts.push("it was the folder that had been synced".to_owned());
-        }
-        for absence in Absence::ALL {
-            let files: u64 = block
-                .iter()
-                .filter(|directory| directory.seen.as_deref() == Some(absence.as_str()))
-                .map(|directory| directory.count)
-                .sum();
-            if files > 0 {
-                facts.push(format!("looked at once more, {files} were {}", absence.describe()));
-            }
-        }
-        let _ = writeln!(text, "    {}", facts.join("; "));
-    }
-
-    fn write_footing(&self, text: &mut String, directories: &[InDirectory]) {
-        let waiting = directories.iter().filter(|directory| directory.decision.is_none());
-        if let Some(since) = waiting.map(|directory| directory.since).min() {
+    /// `undecided` is since when the first waits of those that nobody has decided on.
+    fn write_footing(&self, text: &mut String, undecided: Option<SystemTime>) {
+        if let Some(since) = undecided {
             let _ = writeln!(
                 text,
                 "  what nobody decides on is kept for good after 30 days, first on {}",
@@ -241,23 +253,41 @@ impl View<'_> {
     }
 }
 
-fn write_directories(text: &mut String, block: &[&InDirectory]) {
-    let amounts = block
-        .iter()
-        .map(|directory| (directory.directory.as_str(), Amount { files: directory.count, bytes: directory.bytes }));
-    for group in group(amounts, DIRECTORIES) {
+/// Why, since when, and what was seen.
+fn write_block(text: &mut String, written: Option<&Written>, block: &Block) {
+    let since = rfc3339(block.since);
+    let Some(Written { judgement, .. }) = written else {
+        let _ = writeln!(text, "  since {since}, by earlier judgements (--json shows them)");
+        return;
+    };
+    let _ = writeln!(text, "  since {since}: {}", Printable(&judgement.reason));
+    let mut facts = vec![match judgement.found_by {
+        FoundBy::Reconciliation if judgement.complete => {
+            "found by going through the whole folder, of which everything could be seen".to_owned()
+        }
+        FoundBy::Reconciliation => {
+            "found by going through the folder, of which not everything could be seen".to_owned()
+        }
+        FoundBy::Events => "found by events".to_owned(),
+    }];
+    if judgement.same_folder {
+        facts.push("it was the folder that had been synced".to_owned());
+    }
+    for absence in Absence::ALL {
+        if let Some(files) = block.seen.get(absence.as_str()) {
+            facts.push(format!("looked at once more, {files} were {}", absence.describe()));
+        }
+    }
+    let _ = writeln!(text, "    {}", facts.join("; "));
+}
+
+fn write_directories(text: &mut String, tree: &Tree) {
+    for group in tree.group(DIRECTORIES) {
         let directory = if group.directory.is_empty() { "/" } else { &group.directory };
         let direct = if group.direct { ", directly in it" } else { "" };
         let (files, bytes) = (group.amount.files, summary::bytes(group.amount.bytes));
         let _ = writeln!(text, "    {} {files} files{direct} ({bytes})", Printable(directory));
     }
-}
-
-fn amount<'a>(directories: impl Iterator<Item = &'a InDirectory>) -> Amount {
-    directories.fold(Amount { files: 0, bytes: 0 }, |sum, directory| Amount {
-        files: sum.files + directory.count,
-        bytes: sum.bytes + directory.bytes,
-    })
 }
 
 /// For machines.
