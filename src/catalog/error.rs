@@ -148,6 +148,11 @@ impl CatalogError {
         error.code().is_some_and(|code| [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code))
     }
 
+    /// Whether the connection broke, and with it what the server may have made of the statement.
+    pub(super) fn is_broken_connection(&self) -> bool {
+        matches!(*self.cause, Cause::Connection(_))
+    }
+
     /// Whether it is this row's own fault, so that the rest of its batch can go in without it.
     pub(super) fn is_of_the_row(&self) -> bool {
         match &*self.cause {

@@ -6,6 +6,8 @@ use super::{Catalog, CatalogError};
 use crate::model::{Digest, ETag, Fingerprint, FolderId, RelPath, Row, RowState, Stamp, Synced};
 
 const COLUMNS: &str = "path, raw_path, state, size, mtime_ns, ctime_ns, inode, racy, md5, etag, version_id, attempts";
+/// How many these are.
+const COUNT: usize = 12;
 
 /// Paths between two bounds, in byte order.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,33 +59,57 @@ pub async fn by_paths(catalog: &Catalog, folder: FolderId, paths: &[&str]) -> Re
     rows.iter().map(|row| to_row(catalog, what, row)).collect()
 }
 
-/// The synced rows of files with these inodes.
-///
-/// # Errors
-/// If the catalog can't be read.
-pub async fn by_inodes(catalog: &Catalog, folder: FolderId, inodes: &[u64]) -> Result<Vec<Row>, CatalogError> {
-    let what = "read rows by inode";
-    let inodes: Vec<i64> = inodes.iter().map(|inode| inode.cast_signed()).collect();
-    let sql = format!(
-        "SELECT {COLUMNS} FROM portail.file WHERE folder_id = $1 AND inode = ANY($2) AND state = 'synced'
-         ORDER BY path COLLATE \"C\""
-    );
-    let rows = catalog.query(what, &sql, &[&folder.0, &inodes]).await?;
-    rows.iter().map(|row| to_row(catalog, what, row)).collect()
+/// What a batch of paths is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// Whose rows are wanted.
+    pub paths: &'a [&'a str],
+    /// Of files whose rows may be found under other paths.
+    pub inodes: &'a [u64],
+    /// Which may be or have been directories.
+    pub above: &'a [&'a str],
 }
 
-/// Those of these paths that have rows below them: they are or were directories.
+/// What is known of them.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The rows of the paths, those that there are.
+    pub rows: Vec<Row>,
+    /// The synced rows of files with these inodes, in byte order of the path.
+    pub same_inode: Vec<Row>,
+    /// Those of `above` that have rows below them.
+    pub had_something_below: Vec<String>,
+}
+
+/// All that is known of a batch of paths, in one statement.
 ///
 /// # Errors
 /// If the catalog can't be read.
-pub async fn with_rows_below(catalog: &Catalog, folder: FolderId, paths: &[&str]) -> Result<Vec<String>, CatalogError> {
-    let what = "look for rows below paths";
-    // The half-open range from `d/` to `d0`, the byte after the slash.
-    let sql = "SELECT p.path FROM UNNEST($2::text[]) AS p(path) WHERE EXISTS (
+pub async fn find(catalog: &Catalog, folder: FolderId, asked: Asked<'_>) -> Result<Found, CatalogError> {
+    let what = "read the rows of a batch of paths";
+    let inodes: Vec<i64> = asked.inodes.iter().map(|inode| inode.cast_signed()).collect();
+    // What lies below `d` is the half-open range from `d/` to `d0`, the byte after the slash.
+    let sql = format!(
+        "SELECT {COLUMNS}, 'path' AS found_by FROM portail.file WHERE folder_id = $1 AND path = ANY($2)
+         UNION ALL
+         SELECT {COLUMNS}, 'inode' FROM portail.file WHERE folder_id = $1 AND inode = ANY($3) AND state = 'synced'
+         UNION ALL
+         SELECT p.path, NULL, '', NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, 0, 'below'
+         FROM UNNEST($4::text[]) AS p(path) WHERE EXISTS (
              SELECT FROM portail.file f WHERE f.folder_id = $1
-               AND f.path > (p.path || '/') COLLATE \"C\" AND f.path < (p.path || '0') COLLATE \"C\")";
-    let rows = catalog.query(what, sql, &[&folder.0, &paths]).await?;
-    rows.iter().map(|row| catalog.column(what, row, 0)).collect()
+               AND f.path > (p.path || '/') COLLATE \"C\" AND f.path < (p.path || '0') COLLATE \"C\")"
+    );
+    let answer = catalog.query(what, &sql, &[&folder.0, &asked.paths, &inodes, &asked.above]).await?;
+    let mut found = Found::default();
+    for row in &answer {
+        match catalog.column(what, row, COUNT)? {
+            "path" => found.rows.push(to_row(catalog, what, row)?),
+            "inode" => found.same_inode.push(to_row(catalog, what, row)?),
+            _ => found.had_something_below.push(catalog.column(what, row, 0)?),
+        }
+    }
+    found.same_inode.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
 }
 
 fn to_row(catalog: &Catalog, what: &'static str, row: &SqlRow) -> Result<Row, CatalogError> {

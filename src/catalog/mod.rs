@@ -170,6 +170,10 @@ impl Catalog {
         match self.query_once(what, sql, parameters).await {
             // The server ended the session and has done nothing of it; a connection out of the pool may be the last to hear.
             Err(error) if error.is_end_of_session() => self.query_once(what, sql, parameters).await,
+            // It may have been done before the connection broke, which only a statement that reads does not mind.
+            Err(error) if error.is_broken_connection() && sql.starts_with("SELECT") => {
+                self.query_once(what, sql, parameters).await
+            }
             answer => answer,
         }
     }

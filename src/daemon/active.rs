@@ -1,7 +1,7 @@
 //! A folder while it holds the writer's lock: workers, reconciliations, deletions, outages, decisions, side by side.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
@@ -156,6 +156,7 @@ fn pipeline(
         cancel,
         watch_directory: watches.then_some(watch_directory),
         unseen: Unseen::default(),
+        losses: AtomicU64::new(0),
         endurance: Some(Endurance {
             gate,
             absent,

@@ -7,24 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use crate::local::hash::{self, Content, ReadError, Wanted};
 use crate::memory::BudgetGuard;
-use crate::model::{self, ETag, FileMeta, Local, RelPath, Remote, Retry, Row, Stamp};
+use crate::model::{self, ETag, FileMeta, Local, RelPath, Remote, Retry, RowState, Stamp};
 use crate::plan::{self, Conclusion, Decision};
 use crate::queue::{Job, Scope, Settled, backoff};
 use crate::sync::act::{self, Work};
 use crate::sync::error::{Failure, PathError, SyncError};
+use crate::sync::known::{KnownPath, Seen};
 use crate::sync::pipeline::{MAX_ATTEMPTS, Pipeline, blocking};
 
 /// Larger files are read twice, once for the digests and once for the upload, instead of being held.
 const IN_MEMORY: u64 = 8 << 20;
 
 /// One path from its look to its settling.
-pub(super) async fn live(
-    pipeline: Arc<Pipeline>,
-    job: Job,
-    row: Option<Row>,
-    candidates: Vec<Row>,
-) -> Result<(), SyncError> {
-    let settled = match attempt(&pipeline, &job, row.as_ref(), &candidates).await {
+pub(super) async fn live(pipeline: Arc<Pipeline>, job: Job, mut known: KnownPath) -> Result<(), SyncError> {
+    let settled = match attempt(&pipeline, &job, &mut known).await {
         Ok(settled) => settled,
         Err(Failure::Cancelled) => Settled::Done,
         Err(Failure::Folder(error)) => {
@@ -39,7 +35,7 @@ pub(super) async fn live(
             }
             // What keeps failing is written down, once; a file that is being written to has not failed.
             let worth_telling = !again || last || (job.attempts + 1 == MAX_ATTEMPTS);
-            if worth_telling && let Err(error) = act::give_up(&pipeline, &job.path, row.as_ref(), &error).await {
+            if worth_telling && let Err(error) = act::give_up(&pipeline, &job.path, known.row.as_ref(), &error).await {
                 pipeline.put_back(&job);
                 return pipeline.stop_or_wait(error);
             }
@@ -56,25 +52,24 @@ pub(super) async fn live(
     Ok(())
 }
 
-async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: &[Row]) -> Result<Settled, Failure> {
-    let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(&job.path));
-    let looked = move || {
-        let local = root.look(&path);
-        let hidden = matches!(local, Local::Unknown(_)) && root.hides(&path);
-        (local, hidden)
+async fn attempt(pipeline: &Pipeline, job: &Job, known: &mut KnownPath) -> Result<Settled, Failure> {
+    let local = match known.seen.take().and_then(Seen::fresh) {
+        Some(local) => local,
+        None => look(pipeline, &job.path).await?,
     };
-    let (local, hidden) = blocking("look", looked).await?;
-    if hidden {
+    if matches!(local, Local::Unknown(_)) && is_hidden(pipeline, &job.path).await? {
         // Below a mount that is in doubt, as the folder's state says: the file has not failed.
         return Ok(Settled::Done);
     }
+    let row = known.row.as_ref();
     let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
-    let work = Work { pipeline, path: &job.path, row, candidates, missed: pipeline.is_missed(job, &local) };
+    let work =
+        Work { pipeline, path: &job.path, row, candidates: &known.candidates, missed: pipeline.is_missed(job, &local) };
     match (&decision, local) {
         (_, Local::Unknown(why)) => return Err(PathError::Unseen(why).into()),
         (Decision::Upload(_) | Decision::Adopt | Decision::Compare(_), Local::Present(meta)) => {
             let settled = with_content(&work, job, &decision, meta).await?;
-            look_once_more(&work).await?;
+            look_once_more(&work, known.losses).await?;
             return Ok(settled);
         }
         (Decision::Resume, Local::Present(meta)) => work.resume(&meta).await?,
@@ -95,15 +90,29 @@ async fn attempt(pipeline: &Pipeline, job: &Job, row: Option<&Row>, candidates: 
     Ok(Settled::Done)
 }
 
+async fn look(pipeline: &Pipeline, path: &Arc<RelPath>) -> Result<Local, SyncError> {
+    let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(path));
+    blocking("look", move || root.look(&path)).await
+}
+
+async fn is_hidden(pipeline: &Pipeline, path: &Arc<RelPath>) -> Result<bool, SyncError> {
+    let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(path));
+    blocking("look", move || root.hides(&path)).await
+}
+
 /// A file that was read and recorded may have gone with its directory meanwhile. Events tell of the directory only, and what has
-/// gone from there was found by its row, which this one did not have yet. From now on it has.
-async fn look_once_more(work: &Work<'_>) -> Result<(), SyncError> {
+/// gone from there is found by its row, which a new file did not have yet, and one that is being deleted may have lost. From now
+/// on it has one.
+///
+/// `losses` is how many there were before the first look. Nothing that was lost since then is nothing that it went with: what is
+/// lost is counted before its rows are looked for, so that one of the two sees the other.
+async fn look_once_more(work: &Work<'_>, losses: u64) -> Result<(), SyncError> {
     let pipeline = work.pipeline;
-    if pipeline.endurance.is_none() {
+    let had_row = work.row.is_some_and(|row| row.state != RowState::Deleting);
+    if pipeline.endurance.is_none() || had_row || pipeline.losses.load(Ordering::SeqCst) == losses {
         return Ok(());
     }
-    let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(work.path));
-    match blocking("look", move || root.look(&path)).await? {
+    match look(pipeline, work.path).await? {
         Local::Present(_) => {}
         Local::Absent | Local::Skipped(_) | Local::Unknown(_) => {
             pipeline.feed.nominate_event(RelPath::clone(work.path), Scope::Path);
@@ -150,10 +159,19 @@ async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: Fil
     }
     // Looked at again when its stamps can be believed: a write within their grain would not have shown.
     Ok(if eager && racy && !job.deferred {
-        Settled::Deferred { pause: grain + Duration::from_millis(1) }
+        Settled::Deferred { pause: until_round(Stamp::from_system(SystemTime::now()), grain) }
     } else {
         Settled::Done
     })
+}
+
+/// From now until a round moment after the grain, so that files that are saved one by one are looked at again together.
+fn until_round(now: Stamp, grain: Duration) -> Duration {
+    const ROUND: Duration = Duration::from_millis(500);
+    let after = grain + Duration::from_millis(1);
+    let round = ROUND.as_nanos() as i64;
+    let past = now.0.saturating_add(after.as_nanos() as i64).rem_euclid(round);
+    after + Duration::from_nanos((round - past) as u64)
 }
 
 fn cause_of(decision: &Decision) -> plan::Cause {
@@ -239,4 +257,21 @@ async fn is_composite(
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_looked_at_again_is_looked_at_together_and_after_the_grain(now in any::<i32>(), grain in 0_u64..3_000) {
+            let (now, grain) = (Stamp(i64::from(now) * 1_000), Duration::from_millis(grain));
+            let pause = until_round(now, grain);
+            prop_assert!(pause > grain && pause <= grain + Duration::from_millis(501));
+            prop_assert_eq!((now.0 + pause.as_nanos() as i64) % 500_000_000, 0);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! One pass over one folder: reconcile, work off what was found, judge the deletions, write down the state.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -237,6 +237,7 @@ fn pipeline(
         cancel: cancel.child_token(),
         watch_directory: None,
         unseen: Unseen::default(),
+        losses: AtomicU64::new(0),
         endurance: None,
     })
 }

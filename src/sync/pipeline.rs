@@ -2,17 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::file::{Asked, Found};
 use crate::catalog::{self, Catalog, CatalogError};
 use crate::config::settings::FolderSettings;
 use crate::local::look::Root;
 use crate::memory::Budget;
-use crate::model::{FolderId, Local, ObjectKey, RelPath, Row, Stamp};
+use crate::model::{FolderId, Local, ObjectKey, RelPath, Stamp};
 use crate::plan;
 use crate::queue::{Job, Settled};
 use crate::remote::{Bucket, RemoteError, Trouble};
@@ -112,6 +113,8 @@ pub struct Pipeline {
     pub watch_directory: Option<WatchDirectory>,
     /// Directories that could not be listed.
     pub unseen: Unseen,
+    /// Counts the batches that told of something that may have taken files along, of which no event tells.
+    pub losses: AtomicU64,
     /// What a long-running process does differently from a single pass.
     pub endurance: Option<Endurance>,
 }
@@ -135,31 +138,11 @@ impl Pipeline {
         ObjectKey::new(&self.folder.prefix, path)
     }
 
-    /// The rows of these paths.
-    pub async fn rows(&self, paths: &[&str]) -> Result<Vec<Row>, CatalogError> {
+    /// What the catalog knows of a batch of paths.
+    pub async fn find(&self, asked: Asked<'_>) -> Result<Found, CatalogError> {
         match self.id {
-            Some(id) if self.has_rows => catalog::file::by_paths(&self.catalog, id, paths).await,
-            Some(_) | None => Ok(Vec::new()),
-        }
-    }
-
-    /// The synced rows of files with these inodes.
-    pub async fn rows_by_inode(&self, inodes: &[u64]) -> Result<Vec<Row>, CatalogError> {
-        match self.id {
-            Some(id) if self.has_rows && !inodes.is_empty() => {
-                catalog::file::by_inodes(&self.catalog, id, inodes).await
-            }
-            Some(_) | None => Ok(Vec::new()),
-        }
-    }
-
-    /// Those of these paths that have rows below them.
-    pub async fn paths_with_rows_below(&self, paths: &[&str]) -> Result<Vec<String>, CatalogError> {
-        match self.id {
-            Some(id) if self.has_rows && !paths.is_empty() => {
-                catalog::file::with_rows_below(&self.catalog, id, paths).await
-            }
-            Some(_) | None => Ok(Vec::new()),
+            Some(id) if self.has_rows => catalog::file::find(&self.catalog, id, asked).await,
+            Some(_) | None => Ok(Found::default()),
         }
     }
 

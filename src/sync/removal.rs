@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::catalog;
+use crate::catalog::file::Asked;
 use crate::catalog::removal::Doomed;
 use crate::catalog::spool::{Kind, Spooled};
 use crate::local::identity;
@@ -167,7 +168,7 @@ async fn put_off(pipeline: &Pipeline, failed: Vec<(RelPath, String, Retry)>) -> 
     let again: Vec<RelPath> =
         failed.into_iter().filter(|(.., retry)| tries_again(*retry)).map(|(path, ..)| path).collect();
     let names: Vec<&str> = again.iter().map(RelPath::as_str).collect();
-    let rows = pipeline.rows(&names).await?;
+    let rows = pipeline.find(Asked { paths: &names, ..Asked::default() }).await?.rows;
     Ok(rows.into_iter().map(|row| (row.path, backoff(row.attempts, &mut rand::rng()))).collect())
 }
 

@@ -106,7 +106,7 @@ impl Crew<'_> {
             if pipeline.cancel.is_cancelled() {
                 break;
             }
-            if job.scope == Scope::Tree || known.had_something_below.contains(job.path.as_str()) {
+            if job.scope == Scope::Tree || known.was_directory(&job.path) {
                 self.waiting_trees.push_back(job);
                 self.start_trees();
                 continue;
@@ -116,10 +116,8 @@ impl Crew<'_> {
                     flatten(ended)?;
                 }
             }
-            let row = known.rows.remove(job.path.as_str());
-            let inode = job.hint.new_inode.or_else(|| known.inodes.get(job.path.as_str()).copied());
-            let candidates = inode.and_then(|inode| known.same_inode.get(&inode)).cloned().unwrap_or_default();
-            self.paths.spawn(live(Arc::clone(pipeline), job, row, candidates));
+            let known = known.take(&job);
+            self.paths.spawn(live(Arc::clone(pipeline), job, known));
         }
         Ok(())
     }

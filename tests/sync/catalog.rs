@@ -203,8 +203,10 @@ async fn a_row_comes_back_as_it_was_written() {
         detail: Some("from".to_owned()),
     };
     assert!(world.apply(&[change]).await.is_empty());
-    let rows = file::by_inodes(&world.catalog, world.folder, &[u64::MAX]).await.unwrap();
-    let [row] = &rows[..] else { panic!("{rows:?}") };
+    let asked = file::Asked { inodes: &[u64::MAX], ..Default::default() };
+    let found = file::find(&world.catalog, world.folder, asked).await.unwrap();
+    let [row] = &found.same_inode[..] else { panic!("{found:?}") };
+    assert!(found.rows.is_empty() && found.had_something_below.is_empty(), "{found:?}");
     assert_eq!((row.path.raw(), row.state, row.racy, row.attempts), (&b"d/\xff"[..], RowState::Synced, true, 0));
     assert_eq!((row.fingerprint, row.synced.as_ref()), (Some(fingerprint), Some(&object)));
 }
