@@ -1,5 +1,6 @@
 //! `agent-portail deletes`: the deletions that wait for a person.
 
+mod blocks;
 mod group;
 mod list;
 

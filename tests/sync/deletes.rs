@@ -334,6 +334,33 @@ async fn many_held_deletions_are_shown_by_directory() {
 }
 
 #[tokio::test]
+async fn of_many_judgements_the_latest_are_shown_and_the_others_counted() {
+    let agent = careful(&FILES).await;
+    for file in ["a-b", "b", "c"] {
+        agent.remove(file);
+    }
+    agent.troubled().await;
+    // As if each deletion since then had been judged by itself.
+    let more = "WITH more AS (
+            INSERT INTO portail.judgement (folder_id, found_by, reason, same_folder, complete, deletes, in_hour, held, synced,
+                max_delete, max_delete_count)
+            SELECT folder_id, 'events', 'judgement ' || n, true, true, 1, 0, 3, 7, 10, 2
+            FROM portail.judgement CROSS JOIN generate_series(1, 25) n RETURNING id, folder_id, reason
+        )
+        INSERT INTO portail.held_delete (folder_id, path, size, reason, judgement_id)
+        SELECT folder_id, 'dir/' || id, 1, reason, id FROM more";
+    agent.db.rows(more).await;
+    let list = agent.run(&["deletes", "list"]).await.expect_code(1).stdout;
+    assert!(list.contains("files: 28 deletions wait for your decision"), "{list}");
+    assert_eq!((list.matches(": judgement ").count(), list.matches(": judgement 6\n").count()), (20, 1), "{list}");
+    assert!(list.contains("by earlier judgements (--json shows them)\n    / 3 files, directly in it"), "{list}");
+    assert!(list.contains("\n    dir/ 5 files (5 B)\n"), "{list}");
+    let json = agent.run(&["deletes", "list", "--json"]).await.expect_code(1).stdout;
+    let reasons = json.lines().filter(|line| line.contains("judged_at")).count();
+    assert_eq!((json.lines().count(), reasons), (28, 28), "{json}");
+}
+
+#[tokio::test]
 async fn an_approval_ends_when_the_file_is_back_even_in_a_pass_that_could_not_see_everything() {
     let mut agent = Agent::start().await;
     agent.folder = "max_delete = \"10%\"\nmax_delete_count = 2".to_owned();

@@ -4,30 +4,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use super::group::{Amount, Tree};
+use super::blocks::{self, Block, Which};
+use super::group::Amount;
 use crate::agent::endpoint_name;
 use crate::catalog::held::{self, Decision, Held};
-use crate::catalog::judgement::{self, FoundBy, InDirectory, Written};
+use crate::catalog::judgement::{self, Written};
 use crate::catalog::{Catalog, folder};
 use crate::cli::{Exit, output, summary};
 use crate::config::settings::{FolderSettings, Settings};
-use crate::model::{Absence, FolderId, Printable};
+use crate::model::{FolderId, Printable};
 use crate::remote::{self, Limits, Versioning};
 use crate::sync::act::chain;
 use crate::sync::held::KEPT_AFTER;
 
 /// Held deletions that are fetched at a time.
 const PAGE: i64 = 1000;
-/// And that are counted at a time.
-const COUNTED: i64 = 10_000;
 /// Judgements that are shown each by itself: the latest. Those before are counted together.
 const JUDGEMENTS: i64 = 20;
-/// Directories that are told apart, in all blocks: however many files are held, the list takes no more memory.
-const TOLD_APART: usize = 20_000;
 /// So many of a folder are named one by one; more are counted by directory.
 const NAMED: u64 = 20;
-/// Directories of one judgement.
-const DIRECTORIES: usize = 20;
 /// The store is only asked a favour.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -76,19 +71,6 @@ struct View<'a> {
     versioning: Result<Versioning, String>,
     catalog: &'a Catalog,
     id: FolderId,
-}
-
-/// What was said of deletions, as the column holds it, and the judgement that holds them; none of those that are not shown by
-/// themselves.
-type Which = (Option<String>, Option<i64>);
-
-/// Held deletions of one judgement of which one thing was said.
-struct Block {
-    amount: Amount,
-    since: SystemTime,
-    /// What stood in the files' place, as the column holds it.
-    seen: BTreeMap<String, u64>,
-    tree: Tree,
 }
 
 impl View<'_> {
@@ -146,37 +128,9 @@ impl View<'_> {
         })
     }
 
-    /// All held deletions, counted: by what was said of them, then by the judgement that holds them.
-    async fn blocks(&self, latest: &[Written]) -> anyhow::Result<BTreeMap<Which, Block>> {
-        let mut blocks: BTreeMap<Which, Block> = BTreeMap::new();
-        let each = TOLD_APART / (latest.len() + 1);
-        let mut after = String::new();
-        while let Some((page, last)) = judgement::by_directory(self.catalog, self.id, self.sub, &after, COUNTED).await?
-        {
-            after = last;
-            for InDirectory { judgement, decision, seen, directory, count, bytes, since } in page {
-                let shown = judgement.filter(|number| latest.iter().any(|written| written.id == *number));
-                let block = blocks.entry((decision, shown)).or_insert_with(|| Block {
-                    amount: Amount::default(),
-                    since,
-                    seen: BTreeMap::new(),
-                    tree: Tree::new(each),
-                });
-                let amount = Amount { files: count, bytes };
-                block.amount.add(amount);
-                block.since = block.since.min(since);
-                block.tree.add(&directory, amount);
-                if let Some(seen) = seen {
-                    *block.seen.entry(seen).or_default() += count;
-                }
-            }
-        }
-        Ok(blocks)
-    }
-
     async fn print_text(&self) -> anyhow::Result<()> {
         let latest = judgement::latest(self.catalog, self.id, JUDGEMENTS).await?;
-        let blocks = self.blocks(&latest).await?;
+        let blocks = blocks::count(self.catalog, self.id, self.sub, &latest).await?;
         let named = if blocks.values().map(|block| block.amount.files).sum::<u64>() <= NAMED {
             self.page(None).await?
         } else {
@@ -189,13 +143,13 @@ impl View<'_> {
                 self.write_heading(&mut text, decision.as_deref(), &blocks);
                 decision_before = Some(decision);
             }
-            write_block(&mut text, latest.iter().find(|written| Some(written.id) == *number), block);
+            blocks::write(&mut text, latest.iter().find(|written| Some(written.id) == *number), block);
             let shown =
                 |held: &Held| held.judgement.filter(|number| latest.iter().any(|written| written.id == *number));
             let here =
                 |held: &&Held| shown(held) == *number && held.decision.map(Decision::as_str) == decision.as_deref();
             if named.is_empty() {
-                write_directories(&mut text, &block.tree);
+                blocks::write_directories(&mut text, &block.tree);
             }
             for held in named.iter().filter(here) {
                 let size = held.size.map(|size| format!(" ({})", summary::bytes(size))).unwrap_or_default();
@@ -253,50 +207,13 @@ impl View<'_> {
     }
 }
 
-/// Why, since when, and what was seen.
-fn write_block(text: &mut String, written: Option<&Written>, block: &Block) {
-    let since = rfc3339(block.since);
-    let Some(Written { judgement, .. }) = written else {
-        let _ = writeln!(text, "  since {since}, by earlier judgements (--json shows them)");
-        return;
-    };
-    let _ = writeln!(text, "  since {since}: {}", Printable(&judgement.reason));
-    let mut facts = vec![match judgement.found_by {
-        FoundBy::Reconciliation if judgement.complete => {
-            "found by going through the whole folder, of which everything could be seen".to_owned()
-        }
-        FoundBy::Reconciliation => {
-            "found by going through the folder, of which not everything could be seen".to_owned()
-        }
-        FoundBy::Events => "found by events".to_owned(),
-    }];
-    if judgement.same_folder {
-        facts.push("it was the folder that had been synced".to_owned());
-    }
-    for absence in Absence::ALL {
-        if let Some(files) = block.seen.get(absence.as_str()) {
-            facts.push(format!("looked at once more, {files} were {}", absence.describe()));
-        }
-    }
-    let _ = writeln!(text, "    {}", facts.join("; "));
-}
-
-fn write_directories(text: &mut String, tree: &Tree) {
-    for group in tree.group(DIRECTORIES) {
-        let directory = if group.directory.is_empty() { "/" } else { &group.directory };
-        let direct = if group.direct { ", directly in it" } else { "" };
-        let (files, bytes) = (group.amount.files, summary::bytes(group.amount.bytes));
-        let _ = writeln!(text, "    {} {files} files{direct} ({bytes})", Printable(directory));
-    }
-}
-
 /// For machines.
 fn moment(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// For people.
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
