@@ -31,13 +31,20 @@ demo: ## Shows everything on this machine; DIR=folder for one of yours, ARGS=--o
 test: setup ## Runs the tests: real PostgreSQL, embedded S3
 	$(CARGO) test $(ARGS)
 
+# In a folder of its own version, so that another version here is another program.
+deny := $(target)/tools/cargo-deny-0.20.2/bin/cargo-deny
+
+$(deny):
+	$(CARGO) install --quiet --locked --root $(patsubst %/bin/cargo-deny,%,$@) cargo-deny@0.20.2
+
 .PHONY: check
-check: setup ## Refuses what rustfmt, clippy and rustdoc would complain about
+check: setup $(deny) ## Refuses what rustfmt, clippy, rustdoc and cargo-deny would complain about
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --test soak --all-features -- -D warnings
 	$(CARGO) clippy -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items --all-features
+	$(deny) check --hide-inclusion-graph bans licenses sources
 
 .PHONY: test-garage
 test-garage: setup ## Runs the tests of S3 against Garage, which it builds if missing (tens of minutes)
@@ -52,8 +59,12 @@ model: setup ## Runs the daemon while everything goes wrong; SEED=n repeats a se
 soak: setup ## Runs the daemon for MINUTES=20 on files that change, and fails if it grows
 	SOAK_MINUTES=$(MINUTES) $(CARGO) test --test soak $(ARGS)
 
+.PHONY: faults
+faults: setup ## Brings about everything that may go wrong, and prints a table; ARGS=words for some, ARGS=--write for the manual
+	$(CARGO) test --features failpoints --test faults -- $(ARGS)
+
 .PHONY: test-all
-test-all: test test-garage ## Runs all tests, also those too slow for each change
+test-all: test test-garage faults ## Runs all tests, also those too slow for each change
 	$(MAKE) soak MINUTES=5
 
 .PHONY: garage

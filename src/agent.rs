@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::lock::WriterLock;
 use crate::catalog::schema::{self, SchemaState};
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, folder};
 use crate::config::settings::{FolderSettings, S3Settings, Settings};
 use crate::memory::Budget;
 use crate::remote::{self, Client, Limits, Operation, RemoteError};
@@ -17,9 +18,10 @@ use crate::sync::pass::{self, PassEnd, Worlds};
 use crate::sync::pipeline::{Bounds, PlannedStep};
 use crate::sync::report::Report;
 use crate::sync::throttle::Throttle;
+use crate::sync::verify::{Options, Tell, Verified, verify};
 
-/// How long `sync` waits for another agent to let go of a folder.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a command waits for another agent to let go of a folder.
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// Paths that a pass has under way at most: more would only sit in memory, since a reconciliation can wait for room.
 const PASS_QUEUE: usize = 4096;
 
@@ -119,6 +121,11 @@ impl Connected {
         Ok(Self { catalog, client, bounds })
     }
 
+    /// The slots for requests, which all share.
+    pub fn throttle(&self) -> Arc<Throttle> {
+        Arc::clone(&self.bounds.throttle)
+    }
+
     /// Brings the schema up to date.
     ///
     /// # Errors
@@ -187,24 +194,48 @@ impl Passes {
 
     /// Runs the passes side by side, so that one folder's trouble stops no other, and returns how each has ended, in order.
     pub async fn run(&self, task: Task, cancel: &CancellationToken) -> Vec<Result<PassEnd, SyncError>> {
-        let mut running = JoinSet::new();
-        let mut order = HashMap::new();
-        for (index, worlds) in self.worlds.iter().enumerate() {
-            let pass = one(worlds.clone(), self.has_schema, task.clone(), cancel.clone());
-            order.insert(running.spawn(pass).id(), index);
-        }
-        let mut ends: Vec<_> = self.worlds.iter().map(|_| Err(SyncError::Task { task: "pass" })).collect();
-        while let Some(ended) = running.join_next_with_id().await {
-            let (id, end) = match ended {
-                Ok((id, end)) => (id, end),
-                Err(error) => (error.id(), Err(SyncError::Task { task: "pass" })),
-            };
-            if let Some(slot) = order.get(&id).and_then(|&index| ends.get_mut(index)) {
-                *slot = end;
-            }
-        }
-        ends
+        let passes =
+            self.worlds.iter().map(|worlds| one(worlds.clone(), self.has_schema, task.clone(), cancel.clone()));
+        side_by_side(passes, "pass").await
     }
+
+    /// Compares folder, catalog and bucket, of all folders side by side, and returns what each has come to, in order.
+    pub async fn verify(
+        &self,
+        options: Options,
+        tell: &Tell,
+        cancel: &CancellationToken,
+    ) -> Vec<Result<Verified, SyncError>> {
+        let verify = |worlds: &Worlds| {
+            // What is read is shown as progress; what is mended is reported elsewhere.
+            let (report, worlds) = (Arc::clone(&worlds.report), Worlds { report: Arc::default(), ..worlds.clone() });
+            verify_one(worlds, self.has_schema, options, Arc::clone(tell), report, cancel.clone())
+        };
+        side_by_side(self.worlds.iter().map(verify), "verification").await
+    }
+}
+
+/// Runs one task for each folder, and returns how each has ended, in order.
+async fn side_by_side<T: Send + 'static>(
+    tasks: impl Iterator<Item = impl Future<Output = Result<T, SyncError>> + Send + 'static>,
+    name: &'static str,
+) -> Vec<Result<T, SyncError>> {
+    let mut running = JoinSet::new();
+    let mut order = HashMap::new();
+    for (index, task) in tasks.enumerate() {
+        order.insert(running.spawn(task).id(), index);
+    }
+    let mut ends: Vec<_> = order.iter().map(|_| Err(SyncError::Task { task: name })).collect();
+    while let Some(ended) = running.join_next_with_id().await {
+        let (id, end) = match ended {
+            Ok((id, end)) => (id, end),
+            Err(error) => (error.id(), Err(SyncError::Task { task: name })),
+        };
+        if let Some(slot) = order.get(&id).and_then(|&index| ends.get_mut(index)) {
+            *slot = end;
+        }
+    }
+    ends
 }
 
 async fn one(worlds: Worlds, has_schema: bool, task: Task, cancel: CancellationToken) -> Result<PassEnd, SyncError> {
@@ -219,19 +250,52 @@ async fn one(worlds: Worlds, has_schema: bool, task: Task, cancel: CancellationT
             held: 0,
             doubts: Vec::new(),
             again: false,
+            damaged: 0,
             interrupted: true,
         });
     };
+    locked(&worlds, lock, cancel, |cancel| pass::sync(&worlds, cancel)).await
+}
+
+async fn verify_one(
+    worlds: Worlds,
+    has_schema: bool,
+    options: Options,
+    tell: Tell,
+    report: Arc<Report>,
+    cancel: CancellationToken,
+) -> Result<Verified, SyncError> {
+    if !options.repair {
+        let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
+        let known = match has_schema {
+            true => folder::find(&worlds.catalog, &worlds.endpoint, bucket, prefix).await?.map(|record| record.id),
+            false => None,
+        };
+        return verify(&worlds, known, options, tell, report, cancel).await;
+    }
+    let Some(lock) = pass::take_lock(&worlds, Some(LOCK_PATIENCE), &cancel).await? else {
+        return Ok(Verified { interrupted: true, ..Verified::default() });
+    };
+    locked(&worlds, lock, cancel, |cancel| verify(&worlds, None, options, tell, report, cancel)).await
+}
+
+/// Does work that needs the writer's lock, and stops it when that is lost.
+async fn locked<T, F: Future<Output = Result<T, SyncError>>>(
+    worlds: &Worlds,
+    lock: WriterLock,
+    cancel: CancellationToken,
+    work: impl FnOnce(CancellationToken) -> F,
+) -> Result<T, SyncError> {
     // A token of its own, so that a lost lock stops this folder only.
     let cancel = cancel.child_token();
-    let pass = pass::sync(&worlds, cancel.clone());
-    tokio::pin!(pass);
+    let work = work(cancel.clone());
+    tokio::pin!(work);
     tokio::select! {
-        end = &mut pass => end,
+        end = &mut work => end,
         () = lock.lost() => {
             // Stop before anything else; what is under way may end, nothing new begins.
             cancel.cancel();
-            let _ = pass.await;
+            let _ = work.await;
             Err(SyncError::LockLost { folder: worlds.folder.name.clone() })
         }
     }

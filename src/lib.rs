@@ -9,7 +9,8 @@ pub mod agent;
 pub mod daemon;
 #[cfg(feature = "demo")]
 pub mod demo;
-// Floor 2: keeping the worlds in step.
+// Floor 2: keeping the worlds in step, and bringing files back.
+pub mod restore;
 pub mod sync;
 // Floor 1: the worlds, and the process' surroundings.
 pub mod catalog;
@@ -19,6 +20,11 @@ pub mod monitor;
 pub mod remote;
 pub mod systemd;
 // Floor 0: nouns and pure logic.
+#[cfg(feature = "failpoints")]
+pub mod boundary;
+#[cfg(not(feature = "failpoints"))]
+#[expect(unreachable_pub, reason = "it is public where the tests may name what is in it")]
+mod boundary;
 pub mod config;
 pub mod memory;
 pub mod model;

@@ -544,6 +544,22 @@ async fn a_listing_out_of_order_is_an_error_and_not_a_listing() {
     assert_eq!((error.trouble, error.retry()), (Trouble::Unexpected, Retry::Later));
 }
 
+/// By a gateway that has counted the bytes that it sends on: nothing but the document itself shows it.
+#[tokio::test]
+async fn an_answer_that_is_cut_off_is_an_error_and_not_a_shorter_one() {
+    let (s3, bucket) = start().await;
+    let list = "<ListBucketResult><IsTruncated>false</IsTruncated>\
+                <Contents><Key>a</Key><Size>1</Size><ETag>e</ETag></Contents>\
+                <Contents><Key>b</Key><Size>1</Size><ETag>e</ETag></Contents>";
+    s3.fail_next("ListObjectsV2", 100, 200, list);
+    let error = list_all(&bucket, "", None).await.unwrap_err();
+    assert_eq!((error.trouble, error.retry()), (Trouble::Unexpected, Retry::Later));
+    // Whose deletion has failed comes after the cut.
+    s3.fail_next("DeleteObjects", 100, 200, "<DeleteResult>");
+    let outcomes = bucket.delete(&[key("a"), key("b")]).await;
+    assert!(outcomes.iter().all(|(_, outcome)| outcome.as_ref().is_err_and(|e| e.trouble == Trouble::Unexpected)));
+}
+
 /// Deletes every second object and looks which are left.
 async fn delete_half(bucket: &Bucket) {
     let mut names = hostile_names();

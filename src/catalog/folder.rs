@@ -7,6 +7,7 @@ use tokio_postgres::Row as SqlRow;
 use tokio_postgres::types::ToSql;
 
 use super::{Catalog, CatalogError, Cause};
+use crate::boundary::{Boundary, reached};
 use crate::model::{FolderId, FolderState, Identity, Stamp};
 
 /// What a folder is claimed as.
@@ -121,6 +122,7 @@ pub async fn claim(catalog: &Catalog, claim: &Claim<'_>) -> Result<FolderRecord,
         };
         return Err(CatalogError::new(what, &catalog.place, cause));
     }
+    reached(Boundary::Claimed);
     to_record(catalog, what, &row)
 }
 

@@ -14,6 +14,7 @@ use tokio_postgres::{AsyncMessage, Connection};
 
 use super::held::DECISION_CHANNEL;
 use super::{ANSWER, Catalog, CatalogError, Cause, SESSION};
+use crate::boundary::{Boundary, reached};
 use crate::model::Printable;
 
 /// Who holds a lock.
@@ -94,6 +95,7 @@ pub async fn try_lock(catalog: &Catalog, endpoint: &str, bucket: &str, prefix: &
             .await
             .map_err(|_| CatalogError::new(what, &catalog.place, Cause::NoAnswer))?
             .map_err(failed)?;
+        reached(Boundary::LockTaken);
         return Ok(Attempt::Held(WriterLock { _client: client, ended, decided }));
     }
     Ok(Attempt::Taken(holder(catalog, what, key).await?))
@@ -123,21 +125,37 @@ where
     let _ = end.send(true);
 }
 
+/// Who holds the lock of this bucket and prefix, if anybody does.
+///
+/// # Errors
+/// If the catalog can't be reached.
+pub async fn holder_of(
+    catalog: &Catalog,
+    endpoint: &str,
+    bucket: &str,
+    prefix: &str,
+) -> Result<Option<Holder>, CatalogError> {
+    find_holder(catalog, "look for the writer", lock_key(endpoint, bucket, prefix)).await
+}
+
 async fn holder(catalog: &Catalog, what: &'static str, key: i64) -> Result<Holder, CatalogError> {
+    let gone = || Holder { application_name: "somebody who has just let go".to_owned(), client: None, pid: None };
+    Ok(find_holder(catalog, what, key).await?.unwrap_or_else(gone))
+}
+
+async fn find_holder(catalog: &Catalog, what: &'static str, key: i64) -> Result<Option<Holder>, CatalogError> {
     let sql =
         "SELECT a.application_name, host(a.client_addr), a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
          WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
            AND ((l.classid::bigint << 32) | l.objid::bigint) = $1
            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let rows = catalog.query(what, sql, &[&key]).await?;
-    let Some(row) = rows.first() else {
-        return Ok(Holder { application_name: "somebody who has just let go".to_owned(), client: None, pid: None });
-    };
-    Ok(Holder {
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(Holder {
         application_name: catalog.column::<Option<String>>(what, row, 0)?.unwrap_or_default(),
         client: catalog.column(what, row, 1)?,
         pid: catalog.column(what, row, 2)?,
-    })
+    }))
 }
 
 /// 64 bits of an MD5 over the three names, each ended by a NUL, which none of them can hold.

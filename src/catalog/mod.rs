@@ -13,10 +13,12 @@ pub mod mount;
 pub mod probe;
 pub mod record;
 pub mod removal;
+pub mod restorable;
 pub mod schema;
 pub mod spool;
 mod tls;
 pub mod upload;
+pub mod verification;
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use super::{Catalog, CatalogError, Cause, to_bigint};
+use crate::boundary::{Boundary, reached};
 use crate::model::{EventKind, FileMeta, FolderId, ObjectKey, RelPath, RowState, Synced};
 
 /// What a path's row is to say.
@@ -238,6 +239,7 @@ async fn write(
         columns.push(change);
     }
     let c = &columns;
+    reached(Boundary::BeforeRows);
     catalog
         .query(
             what,
@@ -265,6 +267,7 @@ async fn write(
             ],
         )
         .await?;
+    reached(Boundary::AfterRows);
     Ok(())
 }
 

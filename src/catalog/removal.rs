@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Catalog, CatalogError};
+use crate::boundary::{Boundary, reached};
 use crate::model::{FolderId, RelPath};
 
 /// A row whose object is to go.
@@ -43,6 +44,7 @@ pub async fn begin(catalog: &Catalog, folder: FolderId, doomed: &[Doomed]) -> Re
          )
          SELECT path FROM marked";
     let rows = catalog.query(what, sql, &[&folder.0, &names, &counts]).await?;
+    reached(Boundary::Deleting);
     let mut marked = HashSet::with_capacity(rows.len());
     for row in &rows {
         marked.insert(catalog.column::<String>(what, row, 0)?);
@@ -72,6 +74,7 @@ pub async fn end(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> Resu
              CASE WHEN h.decision = 'approved' THEN 'approved by ' || coalesce(h.decided_by, 'unknown') END
          FROM gone g LEFT JOIN held h USING (path)";
     catalog.query("record deletions", sql, &[&folder.0, &names]).await?;
+    reached(Boundary::RowsGone);
     Ok(())
 }
 

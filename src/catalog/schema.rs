@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use refinery::Migration;
+use refinery::{Migration, Target};
 
 use super::{ANSWER, Catalog, CatalogError, Cause};
+use crate::boundary::{Boundary, reached};
 
 mod embedded {
     #![allow(missing_docs, unreachable_pub)]
@@ -117,15 +118,14 @@ pub async fn migrate(catalog: &Catalog) -> Result<Migrated, CatalogError> {
         Ok(Err(error)) => return Err(failed(error)),
         Err(_) => return Err(CatalogError::new(what, &catalog.place, Cause::NoAnswer)),
     }
+    reached(Boundary::SchemaLocked);
     let from = applied(catalog, what).await?;
     // The administrator may have made it: then no right to make one is needed.
     let rows = client.query("SELECT FROM pg_namespace WHERE nspname = 'portail'", &[]).await.map_err(failed)?;
     if rows.is_empty() {
         client.batch_execute("CREATE SCHEMA portail").await.map_err(failed)?;
     }
-    let mut runner = embedded::migrations::runner();
-    runner.set_migration_table_name(HISTORY);
-    let result = runner.run_async(&mut client).await;
+    let result = migrate_step_by_step(&mut client, from).await;
     drop(client);
     driving.abort();
     result.map_err(|error| {
@@ -135,6 +135,20 @@ pub async fn migrate(catalog: &Catalog) -> Result<Migrated, CatalogError> {
         CatalogError::new(what, &catalog.place, cause)
     })?;
     Ok(Migrated { from, to: newest() })
+}
+
+/// Each migration is a transaction together with the note that it was applied, so that one that is cut off was never begun.
+async fn migrate_step_by_step(client: &mut tokio_postgres::Client, from: Option<u32>) -> Result<(), refinery::Error> {
+    let mut versions: Vec<_> = embedded::migrations::runner().get_migrations().iter().map(Migration::version).collect();
+    versions.sort_unstable();
+    for version in versions.into_iter().filter(|version| from.is_none_or(|from| i64::from(from) < i64::from(*version)))
+    {
+        let mut runner = embedded::migrations::runner().set_target(Target::Version(version));
+        runner.set_migration_table_name(HISTORY);
+        runner.run_async(client).await?;
+        reached(Boundary::Migrated);
+    }
+    Ok(())
 }
 
 /// Whether the connection has ended, or the server has ended it, rather than refused a migration.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Catalog, CatalogError, PAGE};
+use crate::boundary::{Boundary, reached};
 use crate::model::{FolderId, RelPath};
 
 /// What a spooled deletion is found to be. Where several apply, the first counts.
@@ -99,6 +100,7 @@ pub async fn spool(catalog: &Catalog, folder: FolderId, pass: i64, paths: &[RelP
     let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
     let raw: Vec<Option<&[u8]>> = paths.iter().map(RelPath::raw_if_different).collect();
     catalog.query("spool deletions", sql, &[&folder.0, &pass, &names, &raw]).await?;
+    reached(Boundary::Spooled);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use tokio_postgres::Row as SqlRow;
 
 use super::{Catalog, CatalogError, to_bigint};
+use crate::boundary::{Boundary, reached};
 use crate::model::{Digest, FolderId, ObjectKey, RelPath};
 
 /// An upload in parts, and what it is of.
@@ -51,6 +52,7 @@ pub async fn put(catalog: &Catalog, folder: FolderId, begun: &Begun) -> Result<(
             ],
         )
         .await?;
+    reached(if begun.upload_id.is_none() { Boundary::UploadNoted } else { Boundary::UploadIdNoted });
     Ok(())
 }
 
@@ -90,7 +92,9 @@ pub async fn page(
 /// If the catalog can't be written to.
 pub async fn forget(catalog: &Catalog, folder: FolderId, path: &RelPath) -> Result<(), CatalogError> {
     let sql = "DELETE FROM portail.upload WHERE folder_id = $1 AND path = $2";
+    reached(Boundary::BeforeForget);
     catalog.query("forget an upload in parts", sql, &[&folder.0, &path.as_str()]).await?;
+    reached(Boundary::AfterForget);
     Ok(())
 }
 

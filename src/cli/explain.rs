@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::{Exit, UsageError, output};
 use crate::agent::{application_name, endpoint_name};
+use crate::catalog::schema::{self, SchemaState};
 use crate::catalog::{self, Catalog, file, folder, mount};
 use crate::config::settings::{FolderSettings, Settings};
 use crate::local::look::Root;
@@ -102,6 +103,13 @@ async fn explain_row(catalog: &Catalog, id: FolderId, path: &RelPath) -> anyhow:
             }
             text.push('\n');
         }
+    }
+    // An older schema has no such table.
+    if schema::state(catalog).await? == SchemaState::Current
+        && let Some(since) = catalog::verification::damaged_since(catalog, id, path.as_str()).await?
+    {
+        let since = humantime::format_rfc3339_millis(since);
+        let _ = writeln!(text, "  damaged  since {since} at the latest: its content is not what was synced");
     }
     for event in catalog::history::of_path(catalog, id, path.as_str(), EVENTS).await? {
         let at = humantime::format_rfc3339_millis(event.at);

@@ -21,15 +21,20 @@ pub mod explain;
 pub mod migrate;
 pub mod output;
 pub mod progress;
+pub mod restore;
 pub mod run;
 pub mod status;
 pub mod summary;
 pub mod sync;
+pub mod verify;
 
 mod exit;
 mod flag;
+mod signals;
 
 pub use exit::{Exit, UsageError};
+pub use restore::RestoreArgs;
+pub use verify::VerifyArgs;
 
 /// Mirrors local folders to an S3 bucket and records each file in PostgreSQL.
 #[derive(Debug, Parser)]
@@ -75,6 +80,17 @@ pub enum Command {
     ///
     /// From the daemon, if one answers at monitor.listen, and from the catalog.
     Status(StatusArgs),
+    /// Proves that folder, catalog and bucket hold the same
+    ///
+    /// Every file is read and compared with its row, every row with what the bucket lists. One line each where they differ, with
+    /// what to do about it. Nothing is changed without --repair. While an agent syncs a folder, what differs is given the time to be
+    /// synced (sync.max_delay and 5 s) before it is called a difference.
+    Verify(VerifyArgs),
+    /// Brings files back from the bucket, checked by their MD5, with modification time and mode
+    ///
+    /// Files that are there already are left alone, so a restore that was interrupted goes on where it was. Needs nothing but the
+    /// bucket; where the catalog knows the folder, it says what is to be brought back.
+    Restore(RestoreArgs),
     /// Validates the configuration and tries each thing that it names
     ///
     /// Folders, inotify limits, PostgreSQL, and the bucket's permissions, by writing and removing a probe object. One line
@@ -260,6 +276,8 @@ async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit
         Command::Run => Ok(Exit::Usage),
         Command::Sync(args) => sync::run(&effective.settings, args).await,
         Command::Status(args) => status::run(&effective.settings, args).await,
+        Command::Verify(args) => verify::run(&effective.settings, args).await,
+        Command::Restore(args) => restore::run(&effective.settings, args).await,
         Command::Check(args) => check::run(&effective.settings, args).await,
         Command::Deletes(command) => deletes::run(&effective.settings, command).await,
         Command::Explain { path } => explain::run(&effective.settings, &path).await,

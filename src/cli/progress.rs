@@ -66,13 +66,12 @@ fn show(bar: &ProgressBar, report: &Report, elapsed: Duration) {
     let rate = (sent as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     bar.set_length(report.nominated.load(Ordering::Relaxed));
     bar.set_position(report.settled.load(Ordering::Relaxed));
-    bar.set_message(format!(
-        "{} checked, {} of {}, {}/s",
-        report.checked.load(Ordering::Relaxed),
-        bytes(sent),
-        bytes(expected),
-        bytes(rate)
-    ));
+    // A restore checks nothing beforehand.
+    let checked = match report.checked.load(Ordering::Relaxed) {
+        0 => String::new(),
+        checked => format!("{checked} checked, "),
+    };
+    bar.set_message(format!("{checked}{} of {}, {}/s", bytes(sent), bytes(expected), bytes(rate)));
 }
 
 fn style() -> ProgressStyle {

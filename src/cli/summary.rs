@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::agent::Watched;
+use crate::catalog::verification;
 use crate::config::settings::FolderSettings;
 use crate::model::Printable;
 use crate::remote::Operation;
@@ -38,10 +39,9 @@ impl Outcome {
     /// Whether folder, bucket and catalog agree now. Foreign objects and skipped entries don't count against it.
     pub fn is_in_sync(&self) -> bool {
         self.summary.failures.count == 0
-            && self
-                .end
-                .as_ref()
-                .is_ok_and(|end| end.held == 0 && end.doubts.is_empty() && end.verdict == Some(Verdict::Drained))
+            && self.end.as_ref().is_ok_and(|end| {
+                end.held == 0 && end.damaged == 0 && end.doubts.is_empty() && end.verdict == Some(Verdict::Drained)
+            })
     }
 
     /// Whether a plan could be made.
@@ -60,14 +60,19 @@ pub fn to_text(outcomes: &[Outcome], requests: &BTreeMap<Operation, u64>, took: 
     for outcome in outcomes {
         write_folder(&mut text, outcome);
     }
+    let _ = writeln!(text, "{}", requests_line(requests, took));
+    text
+}
+
+/// The last line of a summary.
+pub fn requests_line(requests: &BTreeMap<Operation, u64>, took: Duration) -> String {
     let requests: Vec<String> = requests
         .iter()
         .filter(|(_, count)| **count > 0)
         .map(|(op, count)| format!("{count} {}", op.as_str()))
         .collect();
     let requests = if requests.is_empty() { "none".to_owned() } else { requests.join(", ") };
-    let _ = writeln!(text, "S3 requests: {requests}; {:.1} s", took.as_secs_f64());
-    text
+    format!("S3 requests: {requests}; {:.1} s", took.as_secs_f64())
 }
 
 fn write_folder(text: &mut String, outcome: &Outcome) {
@@ -101,6 +106,9 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
     write_paths(text, "FAILED", &summary.failures, |(path, why)| format!("{path}: {why}"));
     if let Ok(end) = &outcome.end {
         write_doubts(text, end);
+        if end.damaged > 0 {
+            let _ = writeln!(text, "  DAMAGED: {}", verification::damage(end.damaged));
+        }
         match &end.verdict {
             Some(Verdict::Postponed { reason }) => {
                 let _ = writeln!(text, "  deletions postponed: {}", Printable(reason));
@@ -141,7 +149,8 @@ fn write_held(text: &mut String, outcome: &Outcome, end: &PassEnd, reason: Optio
     let _ = writeln!(text, "    agent-portail deletes approve --folder {folder}    (or reject, to keep the objects)");
 }
 
-fn write_paths<T>(text: &mut String, title: &str, paths: &Counted<T>, show: impl Fn(&T) -> String) {
+/// A number of things under a title, the first of them by name.
+pub fn write_paths<T>(text: &mut String, title: &str, paths: &Counted<T>, show: impl Fn(&T) -> String) {
     if paths.count == 0 {
         return;
     }
@@ -211,6 +220,7 @@ fn folder_json(outcome: &Outcome) -> serde_json::Value {
         "skipped": skipped,
         "held": held,
         "in_doubt": outcome.end.as_ref().map(|end| end.doubts.clone()).unwrap_or_default(),
+        "damaged": outcome.end.as_ref().map_or(0, |end| end.damaged),
         "failed": summary.failures.count,
         "failures": failures,
     })

@@ -4,12 +4,10 @@ use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::summary::{self, Outcome};
-use super::{Exit, SyncArgs, UsageError, output, progress};
+use super::{Exit, SyncArgs, UsageError, output, progress, signals};
 use crate::agent::{Passes, Task};
 use crate::config::require_folders;
 use crate::config::settings::{FolderSettings, Settings};
@@ -23,7 +21,7 @@ use crate::sync::pipeline::PlannedStep;
 pub async fn run(settings: &Settings, args: SyncArgs) -> anyhow::Result<Exit> {
     let folders = select(settings, &args.folders)?;
     let cancel = CancellationToken::new();
-    let signals = tokio::spawn(interrupt(Signals::new().context("listen for signals")?, cancel.clone()));
+    let signals = signals::listen(&cancel)?;
     let passes = tokio::select! {
         passes = Passes::prepare(settings, &folders, args.dry_run) => passes?,
         () = cancel.cancelled() => return Ok(Exit::Interrupted),
@@ -75,35 +73,6 @@ pub fn select(settings: &Settings, names: &[String]) -> anyhow::Result<Vec<Folde
         }
     }
     Ok(chosen)
-}
-
-/// SIGINT and SIGTERM, caught from the moment that this is made.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-/// The first signal ends the pass in order; a second one is left to the default action, which ends the process.
-async fn interrupt(mut signals: Signals, cancel: CancellationToken) {
-    signals.next().await;
-    tracing::warn!("stopping: what is under way is finished, the next pass goes on from here");
-    cancel.cancel();
-    signals.next().await;
-    tracing::error!("stopped at once");
-    std::process::exit(i32::from(Exit::Interrupted.code()));
 }
 
 /// The printed plan.

@@ -18,6 +18,7 @@ use crate::daemon::publish::publish;
 use crate::daemon::reap::{self, Reaper};
 use crate::daemon::reconciliations::reconciliations;
 use crate::daemon::tasks::Tasks;
+use crate::daemon::verification::verification;
 use crate::daemon::wishes::Wishes;
 use crate::local::look::Root;
 use crate::local::watch::Watch;
@@ -27,6 +28,7 @@ use crate::sync::gate::Gate;
 use crate::sync::pass::Worlds;
 use crate::sync::pipeline::{Endurance, Mode, Pipeline, WatchDirectory};
 use crate::sync::record::Recorder;
+use crate::sync::unrecorded::Unrecorded;
 use crate::sync::unseen::Unseen;
 use crate::sync::worker;
 
@@ -39,6 +41,8 @@ pub struct Activity {
     pub worlds: Worlds,
     /// `[sync]`.
     pub sync: SyncSettings,
+    /// `agent.verify_every`.
+    pub verify_every: Option<Duration>,
     /// The open root, and its identity when it was opened.
     pub root: Arc<Root>,
     /// See `root`.
@@ -82,7 +86,11 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let (absent, found_absent) = mpsc::channel(1000);
     let gate = Arc::new(Gate::default());
     let pipeline = pipeline(&activity, record.id, recorder, absent, Arc::clone(&gate), cancel.clone());
-    let reaper = Arc::new(Reaper { judging: Mutex::new(()), identity: std::sync::Mutex::new(identity) });
+    let reaper = Arc::new(Reaper {
+        judging: Mutex::new(()),
+        identity: std::sync::Mutex::new(identity),
+        abandoned: std::sync::Mutex::default(),
+    });
     let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
 
     let mut tasks = Tasks::default();
@@ -93,6 +101,9 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     tasks.spawn("reconciliations", reconciliations(Arc::clone(&shared)));
     tasks.spawn("outages", outages(Arc::clone(&shared)));
     tasks.spawn("publish", publish(Arc::clone(&shared)));
+    if let Some(every) = shared.activity.verify_every {
+        tasks.spawn("verify", verification(Arc::clone(&shared), every));
+    }
     let lock = Arc::new(lock);
     tasks.spawn("decisions", decisions(Arc::clone(&shared), Arc::clone(&lock)));
 
@@ -156,6 +167,7 @@ fn pipeline(
         cancel,
         watch_directory: watches.then_some(watch_directory),
         unseen: Unseen::default(),
+        unrecorded: Unrecorded::default(),
         losses: AtomicU64::new(0),
         endurance: Some(Endurance {
             gate,

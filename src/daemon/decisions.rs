@@ -65,8 +65,8 @@ async fn act_on_decisions(
     catalog::held::apply_rejections(&pipeline.catalog, id).await?;
     let number = catalog::folder::next_pass(&pipeline.catalog, id).await?;
     if catalog::spool::spool_approved(&pipeline.catalog, id, number).await? > 0 {
-        let verdict = reap::judge(pipeline, id, &shared.reaper, number, true).await?;
-        if let Verdict::Postponed { .. } = verdict {
+        let judged = reap::judge(pipeline, id, &shared.reaper, number, true).await;
+        if let Verdict::Postponed { .. } = judged.inspect_err(|_| shared.reaper.abandon(number))? {
             shared.activity.wishes.wish(Cause::Decision);
         }
     }
@@ -74,10 +74,11 @@ async fn act_on_decisions(
     Ok(latest)
 }
 
-/// Deletions that are held and paths that failed, as the catalog has them.
+/// Deletions that are held, paths that failed and files that are damaged, as the catalog has them.
 pub(super) async fn count_trouble(shared: &Shared, id: FolderId) -> Result<(), SyncError> {
     let live = &shared.activity.live;
     live.held.store(catalog::held::held_count(&shared.pipeline.catalog, id).await?, Ordering::Relaxed);
     live.failed.store(catalog::folder::failed_count(&shared.pipeline.catalog, id).await?, Ordering::Relaxed);
+    live.damaged.store(catalog::verification::damaged_count(&shared.pipeline.catalog, id).await?, Ordering::Relaxed);
     Ok(())
 }

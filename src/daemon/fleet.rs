@@ -103,7 +103,9 @@ impl Fleet {
         let wishes = Arc::new(Wishes::default());
         let worlds = self.connected.worlds(self.settings(), &settings, Arc::clone(&live.report));
         let cancel = cancel.child_token();
-        let supervised = Supervised { worlds, sync, live: Arc::clone(&live), wishes: Arc::clone(&wishes) };
+        let verify_every = self.settings().agent.verify_every;
+        let supervised =
+            Supervised { worlds, sync, verify_every, live: Arc::clone(&live), wishes: Arc::clone(&wishes) };
         let task = tokio::spawn(supervise(supervised, cancel.clone()));
         self.running.insert(settings.name.clone(), Running { settings, live, wishes, cancel, task });
     }

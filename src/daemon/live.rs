@@ -40,6 +40,10 @@ pub struct Live {
     pub held: AtomicU64,
     /// Paths that could not be synced.
     pub failed: AtomicU64,
+    /// Files whose content is not what was synced, though nothing else of them has changed.
+    pub damaged: AtomicU64,
+    /// Files that the present round of the rolling verification has looked at.
+    pub verified: AtomicU64,
     now: Mutex<Now>,
 }
 
@@ -67,6 +71,8 @@ pub struct Now {
     pub reconciling: bool,
     /// When the last one came to its end.
     pub last_reconciled_at: Option<SystemTime>,
+    /// When the last round of the rolling verification came to its end.
+    pub last_verified_at: Option<SystemTime>,
 }
 
 impl Live {
@@ -90,6 +96,8 @@ impl Live {
             rules_changed: AtomicBool::new(false),
             held: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
+            verified: AtomicU64::new(0),
             now: Mutex::new(Now {
                 state: FolderState::Starting,
                 reason: None,
@@ -98,6 +106,7 @@ impl Live {
                 armed: false,
                 reconciling: false,
                 last_reconciled_at: None,
+                last_verified_at: None,
             }),
         }
     }
@@ -152,6 +161,11 @@ impl Live {
         self.lock().last_reconciled_at = Some(SystemTime::now());
     }
 
+    /// Says when the last round of the rolling verification came to its end.
+    pub fn set_verified_at(&self, time: Option<SystemTime>) {
+        self.lock().last_verified_at = time;
+    }
+
     /// Whether the service counts as ready for this folder: its watches are set and its first reconciliation has begun, or
     /// it stands by, or it is plainly in trouble, which is no reason to keep the others waiting.
     pub fn is_ready(&self) -> bool {
@@ -182,10 +196,13 @@ impl Live {
             oldest_pending_seconds: self.feed.oldest_pending().as_secs_f64(),
             held_deletes: self.held.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            damaged_files: self.damaged.load(Ordering::Relaxed),
+            verified_files: self.verified.load(Ordering::Relaxed),
             done: counts(summary.done),
             bytes_sent: summary.bytes_sent,
             drift: counts(summary.drift),
             last_reconciled_at: now.last_reconciled_at.map(time),
+            last_verified_at: now.last_verified_at.map(time),
         }
     }
 }

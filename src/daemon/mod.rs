@@ -16,4 +16,5 @@ pub mod reconciliations;
 pub mod run;
 pub mod supervise;
 mod tasks;
+mod verification;
 pub mod wishes;

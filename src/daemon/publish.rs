@@ -153,6 +153,14 @@ fn state_of(shared: &Shared) -> (FolderState, Option<String>) {
     if failed > 0 {
         reasons.push(format!("{failed} paths failed"));
     }
+    let damaged = live.damaged.load(Ordering::Relaxed);
+    if damaged > 0 {
+        reasons.push(catalog::verification::damage(damaged));
+    }
+    let unrecorded = shared.pipeline.unrecorded.count();
+    if unrecorded > 0 {
+        reasons.push(format!("the catalog refuses the rows of {unrecorded} paths; the log says why"));
+    }
     if !reasons.is_empty() {
         return (FolderState::Degraded, Some(reasons.join(", ")));
     }

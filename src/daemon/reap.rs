@@ -1,12 +1,12 @@
 //! Deletions that events have led to: gathered for a moment, and judged together.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use crate::catalog;
+use crate::catalog::{self, CatalogError};
 use crate::model::{FolderId, Identity, RelPath};
 use crate::sync::deletes::{self, Verdict};
 use crate::sync::error::SyncError;
@@ -30,6 +30,28 @@ pub struct Reaper {
     pub judging: Mutex<()>,
     /// In the catalog; none until the first full pass has taken it.
     pub identity: std::sync::Mutex<Option<Identity>>,
+    /// Passes that broke off: what they have spooled is judged by nobody any more.
+    pub abandoned: std::sync::Mutex<Vec<i64>>,
+}
+
+impl Reaper {
+    /// A pass broke off, most likely in an outage: what it has spooled can't be dropped now.
+    pub fn abandon(&self, pass: i64) {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).push(pass);
+    }
+
+    /// Drops what passes that broke off have spooled; the deletions are found again.
+    ///
+    /// # Errors
+    /// If the catalog can't be written to.
+    pub async fn drop_abandoned(&self, pipeline: &Pipeline, id: FolderId) -> Result<(), CatalogError> {
+        loop {
+            let next = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).last().copied();
+            let Some(pass) = next else { return Ok(()) };
+            catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
+            self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != pass);
+        }
+    }
 }
 
 /// Takes paths that were found absent until there are no more.
@@ -67,7 +89,21 @@ async fn round(
     absent: &mut mpsc::Receiver<RelPath>,
 ) -> Result<(), SyncError> {
     let pass = catalog::folder::next_pass(&pipeline.catalog, id).await?;
-    let mut gathering = Gathering { pipeline, id, pass, absent, batch: vec![first] };
+    let judged = gather(pipeline, id, reaper, Gathering { pipeline, id, pass, absent, batch: vec![first] }).await;
+    if judged.is_err() {
+        reaper.abandon(pass);
+    }
+    judged
+}
+
+/// What comes within a moment is spooled and judged together.
+async fn gather(
+    pipeline: &Arc<Pipeline>,
+    id: FolderId,
+    reaper: &Reaper,
+    mut gathering: Gathering<'_>,
+) -> Result<(), SyncError> {
+    let pass = gathering.pass;
     gathering.until_nothing_comes().await?;
     let quiet = gathering.until_quiet(RENAMES).await?;
     if judge(pipeline, id, reaper, pass, quiet).await? == Verdict::Early {

@@ -75,8 +75,20 @@ async fn pass(shared: &Shared) -> Result<bool, SyncError> {
     let (pipeline, live, id) = (&shared.pipeline, &shared.activity.live, shared.record.id);
     let catalog = &pipeline.catalog;
     live.begin_reconciliation();
+    shared.reaper.drop_abandoned(pipeline, id).await?;
     catalog::held::apply_rejections(catalog, id).await?;
     let number = catalog::folder::next_pass(catalog, id).await?;
+    let ended = numbered(shared, number).await;
+    if !matches!(ended, Ok(true)) {
+        shared.reaper.abandon(number);
+    }
+    ended
+}
+
+/// One reconciliation, which has this number; answers whether it came to its end.
+async fn numbered(shared: &Shared, number: i64) -> Result<bool, SyncError> {
+    let (pipeline, live, id) = (&shared.pipeline, &shared.activity.live, shared.record.id);
+    let catalog = &pipeline.catalog;
     let synced = catalog::folder::synced_count(catalog, id).await?;
     let failures = pipeline.report.summary().failures.count;
     pipeline.feed.begin_reconciliation();

@@ -33,6 +33,8 @@ pub struct Supervised {
     pub worlds: Worlds,
     /// `[sync]`.
     pub sync: SyncSettings,
+    /// `agent.verify_every`.
+    pub verify_every: Option<Duration>,
     /// What is seen of it.
     pub live: Arc<Live>,
     /// Reconciliations that are wanted.
@@ -102,6 +104,7 @@ async fn life(folder: &Supervised, cancel: &CancellationToken) -> Result<(), Syn
     let activity = Activity {
         worlds: folder.worlds.clone(),
         sync: folder.sync.clone(),
+        verify_every: folder.verify_every,
         root,
         seen,
         watch: armed,

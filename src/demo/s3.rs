@@ -3,6 +3,7 @@
 mod api;
 mod index;
 mod store;
+mod versions;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

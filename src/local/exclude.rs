@@ -1,6 +1,8 @@
-//! Exclude rules: gitignore patterns from the configuration and from `.portailignore` in the folder.
+//! Exclude rules: gitignore patterns from the configuration and from `.portailignore` in the folder, and a built-in one for the
+//! files that a restore has not finished.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
@@ -9,6 +11,18 @@ use crate::model::RelPath;
 
 /// A file at the top of the folder that adds patterns to the configured ones.
 pub const IGNORE_FILE: &str = ".portailignore";
+
+/// How a file that a restore is writing is called until it is whole: this, 16 hexadecimal digits, and [`TEMPORARY_SUFFIX`].
+pub const TEMPORARY_PREFIX: &str = ".agent-portail-restore-";
+/// See [`TEMPORARY_PREFIX`].
+pub const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// Whether a file of this name is one that a restore is writing, or has left behind when it was killed. It is never synced.
+pub fn is_temporary(name: &[u8]) -> bool {
+    let middle =
+        name.strip_prefix(TEMPORARY_PREFIX.as_bytes()).and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX.as_bytes()));
+    middle.is_some_and(|digits| digits.len() == 16 && digits.iter().all(u8::is_ascii_hexdigit))
+}
 
 /// The rules of one folder.
 #[derive(Clone, Debug)]
@@ -59,19 +73,23 @@ impl Excludes {
         Ok(Self { rules: builder.build().map_err(ExcludeError::Build)? })
     }
 
-    /// Whether there are no rules at all.
+    /// Whether there are no rules at all, but for the built-in one.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
     /// Whether a rule excludes this entry itself. What lies below an excluded directory is never asked about by a walk.
     pub fn excludes_entry(&self, path: &Path, is_directory: bool) -> bool {
-        !self.is_empty() && self.rules.matched(path, is_directory).is_ignore()
+        (!is_directory && path.file_name().is_some_and(|name| is_temporary(name.as_bytes())))
+            || (!self.is_empty() && self.rules.matched(path, is_directory).is_ignore())
     }
 
     /// The rule that excludes this file or a directory that it lies in, as it was written.
     pub fn rule(&self, path: &RelPath) -> Option<String> {
         let path = path.as_path();
+        if path.file_name().is_some_and(|name| is_temporary(name.as_bytes())) {
+            return Some(format!("{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX} (built in)"));
+        }
         let above = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
         let candidates = above.map(|directory| (directory, true)).chain([(path, false)]);
         let rule = |(path, is_directory)| match self.rules.matched(path, is_directory) {
@@ -84,10 +102,10 @@ impl Excludes {
     /// Whether a rule excludes this file or a directory that it lies in. As with git, a file can't be taken in again when a
     /// directory above it is excluded.
     pub fn excludes(&self, path: &RelPath) -> bool {
-        if self.is_empty() {
-            return false;
-        }
         let path = path.as_path();
+        if self.is_empty() {
+            return self.excludes_entry(path, false);
+        }
         let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
         above.reverse();
         above.into_iter().any(|directory| self.excludes_entry(directory, true)) || self.excludes_entry(path, false)
@@ -130,6 +148,28 @@ mod tests {
     fn paths_that_no_file_can_have_do_no_harm() {
         for path in ["", "/", "/abs/x", "a//b", "a/", "."] {
             assert!(!excludes(&["*.tmp"], "", path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_restore_has_not_finished_is_excluded_whatever_the_rules_say() {
+        let name = ".agent-portail-restore-0123456789abcdef.tmp";
+        for path in [name.to_owned(), format!("a/b/{name}")] {
+            assert!(excludes(&[], "", &path) && excludes(&["x"], "!*", &path), "{path}");
+            let rules = Excludes::new(&[], None).unwrap();
+            assert!(rules.rule(&RelPath::from_raw(path.as_bytes())).unwrap().contains("built in"));
+            assert!(!rules.excludes_entry(Path::new(&path), true), "a directory is nothing that a restore makes");
+        }
+        let others = [
+            ".agent-portail-restore-0123456789abcde.tmp",
+            ".agent-portail-restore-0123456789abcdeg.tmp",
+            "x.agent-portail-restore-0123456789abcdef.tmp",
+            ".agent-portail-restore-0123456789abcdef.tmp2",
+            ".agent-portail-restore-.tmp",
+            ".agent-portail-restore-0123456789abcdef.tmp/below",
+        ];
+        for path in others {
+            assert!(!excludes(&[], "", path), "{path}");
         }
     }
 

@@ -87,6 +87,21 @@ pub fn read(file: &File, meta: FileMeta, wanted: Wanted<'_>, read: &dyn Fn(u64) 
     Ok(Content { meta, digest, body, began })
 }
 
+/// The MD5 of an open file that has this fingerprint, before the first byte and after the last.
+pub fn digest(file: &File, seen: &Fingerprint, read: &dyn Fn(u64) -> bool) -> Result<Digest, ReadError> {
+    let digest = hash_range(file, 0, seen.size, read)?;
+    if is_unchanged(file, seen).map_err(ReadError::Io)? { Ok(digest) } else { Err(ReadError::Changed) }
+}
+
+/// Lets the kernel forget what it has of a file in memory and has on the disk as well, so that the next read comes from there.
+pub fn forget_cached(file: &File) {
+    #[cfg(target_os = "linux")]
+    // It is a wish; where it is not granted, the read is as good as any other.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
+}
+
 /// Makes sure that the file held what was just read from it at one instant, where its stamps are too young to tell: what is read
 /// twice alike was there in between.
 pub fn confirm(file: &File, content: &Content, read: &dyn Fn(u64) -> bool) -> Result<(), ReadError> {

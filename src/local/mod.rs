@@ -12,5 +12,7 @@ pub mod mounts;
 pub mod part_digests;
 pub mod stat;
 pub mod survey;
+pub mod target;
+pub mod temporary;
 pub mod walk;
 pub mod watch;

@@ -15,6 +15,7 @@ use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::settings::SymlinkPolicy;
+use crate::local::exclude::is_temporary;
 use crate::local::look::{Resolved, Root, collision_message};
 use crate::local::stat::MountId;
 use crate::local::{identity, stat};
@@ -348,7 +349,8 @@ impl Walk<'_, '_> {
         let excludes = self.root.excludes();
         let follow = level.canonical.is_some();
         if excludes.is_empty() && !(follow && kind == FileType::Symlink) {
-            return plain_kind(kind);
+            let temporary = !is_directory && is_temporary(raw);
+            return if temporary { Kind::Skipped(SkipReason::Excluded) } else { plain_kind(kind) };
         }
         // The path of the entry is only needed from here on.
         let length = self.raw.len();

@@ -47,6 +47,20 @@ impl Stamp {
         let ns = self.0.unsigned_abs();
         format!("{sign}{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
     }
+
+    /// From seconds since 1970 with or without a fraction, as [`Self::to_decimal`], rclone and s3fs write them.
+    pub fn from_decimal(text: &str) -> Option<Self> {
+        let (negative, number) = text.strip_prefix('-').map_or((false, text), |number| (true, number));
+        let (seconds, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !are_digits(seconds) || !are_digits(fraction) {
+            return None;
+        }
+        // Digits beyond the nanoseconds are no use to any file system.
+        let fraction: i64 = format!("{:0<9.9}", fraction).parse().ok()?;
+        let nanos = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction)?;
+        Some(Self(if negative { -nanos } else { nanos }))
+    }
 }
 
 /// What tells cheaply that a file has not changed. See [`crate::plan::is_racy`] for when it may be believed.
@@ -211,4 +225,31 @@ pub struct Mount {
     pub path: RelPath,
     /// Which one.
     pub identity: Identity,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn seconds_are_read_as_the_usual_tools_write_them() {
+        let of = |text| Stamp::from_decimal(text).map(|stamp| stamp.0);
+        assert_eq!(of("1700000000"), Some(1_700_000_000_000_000_000));
+        assert_eq!(of("1700000000.5"), Some(1_700_000_000_500_000_000));
+        assert_eq!(of("-0.000000001"), Some(-1));
+        assert_eq!(of("1.1234567899"), Some(1_123_456_789));
+        for text in ["", ".", "1.", ".5", "+1", "1e9", "1.-5", "--1", " 1", "nan", "99999999999999999999", "9300000000"]
+        {
+            assert_eq!(of(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(nanos in (i64::MIN + 1)..=i64::MAX) {
+            prop_assert_eq!(Stamp::from_decimal(&Stamp(nanos).to_decimal()), Some(Stamp(nanos)));
+        }
+    }
 }

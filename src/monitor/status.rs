@@ -46,6 +46,12 @@ pub struct FolderStatus {
     pub held_deletes: u64,
     /// Paths that could not be synced.
     pub failed: u64,
+    /// Files whose content is not what was synced, though nothing else of them has changed.
+    #[serde(default)]
+    pub damaged_files: u64,
+    /// Files that the present round of the rolling verification has looked at.
+    #[serde(default)]
+    pub verified_files: u64,
     /// Outcomes by kind.
     pub done: BTreeMap<String, u64>,
     /// To S3.
@@ -54,4 +60,7 @@ pub struct FolderStatus {
     pub drift: BTreeMap<String, u64>,
     /// When the last reconciliation came to its end.
     pub last_reconciled_at: Option<String>,
+    /// When the last round of the rolling verification came to its end.
+    #[serde(default)]
+    pub last_verified_at: Option<String>,
 }

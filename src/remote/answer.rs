@@ -156,6 +156,7 @@ fn classify(status: u16, code: Option<&str>) -> Trouble {
             Trouble::Damaged
         }
         "PreconditionFailed" | "ConditionalRequestConflict" => Trouble::Precondition,
+        "InvalidObjectState" => Trouble::Archived,
         "NoSuchKey" | "NoSuchUpload" | "NoSuchVersion" | "NotFound" => Trouble::NotFound,
         "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "ServiceLimitExceeded" => {
             Trouble::Full

@@ -48,7 +48,7 @@ pub struct Limits {
 pub struct Patience {
     /// For a connection.
     pub connect: Duration,
-    /// For an answer, in addition to the time that a body takes.
+    /// For an answer, in addition to the time that a body takes; and for each next piece of a body that comes.
     pub answer: Duration,
     /// Attempts for one request, the first included. What fails for longer is the queue's business.
     pub attempts: u32,
@@ -72,6 +72,8 @@ pub(super) struct Inner {
     pub(super) storage_class: Option<StorageClass>,
     pub(super) encryption: Option<Encryption>,
     pub(super) pace: Option<Arc<Pace>>,
+    /// See [`Patience::answer`].
+    pub(super) answer: Duration,
     keys: Option<Arc<Keys>>,
     pub(super) requests: Arc<Requests>,
     pub(super) md5_on_delete: Arc<AtomicBool>,
@@ -143,6 +145,7 @@ pub async fn connect_with(settings: &S3Settings, limits: &Limits, patience: &Pat
             storage_class: settings.storage_class.as_deref().map(StorageClass::from),
             encryption: settings.encryption.clone(),
             pace,
+            answer: patience.answer,
             keys: found.keys,
             requests,
             md5_on_delete,

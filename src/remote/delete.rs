@@ -12,6 +12,7 @@ use super::answer::explain_entry;
 use super::client::Bucket;
 use super::error::{RemoteError, Trouble};
 use super::operation::Operation;
+use crate::boundary::{Boundary, reached};
 use crate::model::ObjectKey;
 
 /// What S3 takes in one request.
@@ -48,10 +49,12 @@ impl Bucket {
     pub async fn delete(&self, keys: &[ObjectKey]) -> Vec<Outcome> {
         let (batched, single): (Vec<&ObjectKey>, Vec<&ObjectKey>) =
             keys.iter().partition(|key| fits_in_xml(key.as_str()));
+        reached(Boundary::BeforeDelete);
         let mut outcomes = self.delete_singly(&single).await;
         for batch in batched.chunks(BATCH) {
             outcomes.extend(self.delete_batch(batch).await);
         }
+        reached(Boundary::AfterDelete);
         outcomes
     }
 

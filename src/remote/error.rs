@@ -61,6 +61,8 @@ pub enum Trouble {
     Precondition,
     /// There is no such object or upload.
     NotFound,
+    /// The object's storage class takes hours to read from, and must be asked first.
+    Archived,
     /// The request can't ever succeed as it is.
     Rejected,
     /// An answer that no S3 store should give.
@@ -88,6 +90,8 @@ impl RemoteError {
                 | Operation::ListObjectsV2 => Retry::Fatal,
                 Operation::CopyObject
                 | Operation::HeadObject
+                | Operation::GetObject
+                | Operation::GetObjectVersion
                 | Operation::DeleteObject
                 | Operation::DeleteObjects
                 | Operation::UploadPart
@@ -103,7 +107,7 @@ impl RemoteError {
             | Trouble::Precondition
             | Trouble::NotFound
             | Trouble::Unexpected => Retry::Later,
-            Trouble::Rejected => Retry::Never,
+            Trouble::Rejected | Trouble::Archived => Retry::Never,
         }
     }
 
@@ -206,6 +210,9 @@ impl fmt::Display for Remedy {
             Trouble::Damaged => "the store did not receive the bytes that were sent",
             Trouble::Precondition => "the object is no longer the one that was expected",
             Trouble::NotFound => "it is not there",
+            Trouble::Archived => {
+                "its storage class keeps it in an archive; have the store bring it back first (RestoreObject)"
+            }
             Trouble::Rejected => "the store rejects the request",
             Trouble::Unexpected => "the store's answer makes no sense",
         })

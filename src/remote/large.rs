@@ -20,6 +20,7 @@ use super::error::{RemoteError, Trouble, UploadError};
 use super::object::{Attributes, Stored};
 use super::operation::Operation;
 use super::part::{ReadFailure, STREAM_MEMORY, Slice};
+use crate::boundary::{Boundary, reached};
 use crate::memory::Budget;
 use crate::model::{Digest, ETag, ObjectKey, Parts};
 
@@ -101,6 +102,7 @@ impl Bucket {
             .send()
             .await
             .map_err(|error| self.failed(Operation::CreateMultipartUpload, Some(key), error))?;
+        reached(Boundary::UploadBegun);
         let id = answer.upload_id().map(str::to_owned);
         id.ok_or_else(|| self.unexpected(Operation::CreateMultipartUpload, Some(key), "it has no upload id"))
     }
@@ -182,6 +184,7 @@ impl Bucket {
         let (length, failure) = (slice.length, ReadFailure::default());
         let body = slice.stream(upload.budget, self.client.inner.pace.as_ref(), &failure);
         let _slot = upload.slots.acquire().await.ok();
+        reached(Boundary::BeforePart);
         let answer = self
             .sdk()
             .upload_part()
@@ -206,6 +209,7 @@ impl Bucket {
         })?;
         let etag = answer.e_tag().map(ETag::new);
         let etag = etag.ok_or_else(|| self.unexpected(Operation::UploadPart, Some(key), "it has no ETag"))?;
+        reached(Boundary::AfterPart);
         (upload.progress)(length);
         Ok(Arrived { number, etag, size: length })
     }
@@ -229,6 +233,7 @@ impl Bucket {
                 .build()
         };
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.into_iter().map(part).collect())).build();
+        reached(Boundary::BeforeComplete);
         let answer = self
             .sdk()
             .complete_multipart_upload()
@@ -246,6 +251,7 @@ impl Bucket {
                 return completed.ok().flatten().ok_or_else(|| error.into());
             }
         };
+        reached(Boundary::AfterComplete);
         let unexpected = |what| self.unexpected(Operation::CompleteMultipartUpload, Some(key), what);
         let etag = answer.e_tag().map(ETag::new).ok_or_else(|| unexpected("it has no ETag"))?;
         // Under KMS an ETag is no MD5 of anything that we know, even where it looks like one.

@@ -13,6 +13,7 @@ use super::client::Bucket;
 use super::error::{RemoteError, Trouble};
 use super::operation::Operation;
 use super::part;
+use crate::boundary::{Boundary, reached};
 use crate::config::settings::Encryption;
 use crate::memory::Held;
 use crate::model::{Digest, ETag, FileMeta, ObjectKey, RelPath};
@@ -88,6 +89,7 @@ impl Bucket {
         // Under KMS the ETag is not the MD5.
         let noted = matches!(self.client.inner.encryption, Some(Encryption::Kms { .. })).then_some(digest);
         let size = body.len();
+        reached(Boundary::BeforePut);
         let answer = self
             .sdk()
             .put_object()
@@ -104,6 +106,7 @@ impl Bucket {
             .send()
             .await
             .map_err(|error| self.failed(Operation::PutObject, Some(key), error))?;
+        reached(Boundary::AfterPut);
         let etag = answer.e_tag().map(ETag::new);
         let etag = etag.ok_or_else(|| self.unexpected(Operation::PutObject, Some(key), "it has no ETag"))?;
         Ok(Stored { etag, version: answer.version_id().map(str::to_owned) })
@@ -118,6 +121,7 @@ impl Bucket {
         attributes: &Attributes,
     ) -> Result<Stored, RemoteError> {
         let (encryption, encryption_key) = self.encryption();
+        reached(Boundary::BeforeCopy);
         let answer = self
             .sdk()
             .copy_object()
@@ -134,6 +138,7 @@ impl Bucket {
             .send()
             .await
             .map_err(|error| self.failed(Operation::CopyObject, Some(key), error))?;
+        reached(Boundary::AfterCopy);
         let etag = answer.copy_object_result().and_then(|result| result.e_tag()).map(ETag::new);
         let etag = etag.ok_or_else(|| self.unexpected(Operation::CopyObject, Some(key), "it has no ETag"))?;
         Ok(Stored { etag, version: answer.version_id().map(str::to_owned) })
@@ -161,7 +166,7 @@ impl Bucket {
 }
 
 /// From base64, as [`Attributes::user_metadata`] writes it.
-fn md5_from(text: &str) -> Option<Digest> {
+pub(super) fn md5_from(text: &str) -> Option<Digest> {
     STANDARD.decode(text).ok().and_then(|bytes| Digest::from_slice(&bytes))
 }
 

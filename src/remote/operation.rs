@@ -15,6 +15,10 @@ pub enum Operation {
     CopyObject,
     /// Size, ETag and metadata.
     HeadObject,
+    /// The same with its bytes.
+    GetObject,
+    /// As [`Self::GetObject`], of a version that need not be the current one: the same request, and a permission of its own.
+    GetObjectVersion,
     /// One.
     DeleteObject,
     /// Up to 1,000.
@@ -39,10 +43,11 @@ pub enum Operation {
 
 impl Operation {
     /// All that are requests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PutObject,
         Self::CopyObject,
         Self::HeadObject,
+        Self::GetObject,
         Self::DeleteObject,
         Self::DeleteObjects,
         Self::ListObjectsV2,
@@ -62,6 +67,7 @@ impl Operation {
             Self::PutObject => "PutObject",
             Self::CopyObject => "CopyObject",
             Self::HeadObject => "HeadObject",
+            Self::GetObject | Self::GetObjectVersion => "GetObject",
             Self::DeleteObject => "DeleteObject",
             Self::DeleteObjects => "DeleteObjects",
             Self::ListObjectsV2 => "ListObjectsV2",
@@ -83,7 +89,8 @@ impl Operation {
                 "s3:PutObject"
             }
             Self::CopyObject => "s3:GetObject and s3:PutObject",
-            Self::HeadObject => "s3:GetObject",
+            Self::HeadObject | Self::GetObject => "s3:GetObject",
+            Self::GetObjectVersion => "s3:GetObjectVersion",
             Self::DeleteObject | Self::DeleteObjects => "s3:DeleteObject",
             Self::ListObjectsV2 => "s3:ListBucket",
             Self::AbortMultipartUpload => "s3:AbortMultipartUpload",
@@ -119,6 +126,8 @@ impl fmt::Display for Task<'_> {
             | Operation::ListParts => "upload",
             Operation::CopyObject => "make by copying",
             Operation::HeadObject => "look at",
+            Operation::GetObject => "fetch",
+            Operation::GetObjectVersion => "fetch an earlier version of",
             Operation::DeleteObject | Operation::DeleteObjects => "delete",
             Operation::ListObjectsV2 => "list",
             Operation::ListMultipartUploads => "look for unfinished uploads of",
@@ -146,6 +155,8 @@ impl fmt::Display for Within {
             | Operation::PutObject
             | Operation::CopyObject
             | Operation::HeadObject
+            | Operation::GetObject
+            | Operation::GetObjectVersion
             | Operation::DeleteObject
             | Operation::DeleteObjects
             | Operation::ListObjectsV2

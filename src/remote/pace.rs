@@ -27,8 +27,17 @@ impl Pace {
     pub(super) fn reserve(&self, bytes: usize, now: Instant) -> Instant {
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         let start = free_at.map_or(now, |at| at.max(now));
-        *free_at = Some(start + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64));
+        *free_at = Some(start + self.time_of(bytes));
         start
+    }
+
+    /// Counts `bytes` that have come, and says when the next ones may be taken.
+    pub(super) fn arrived(&self, bytes: usize, now: Instant) -> Instant {
+        self.reserve(bytes, now) + self.time_of(bytes)
+    }
+
+    fn time_of(&self, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64)
     }
 }
 
@@ -43,6 +52,14 @@ mod tests {
         let moments: Vec<_> = (0..11).map(|_| pace.reserve(100, now) - now).collect();
         assert_eq!(moments[0], Duration::ZERO);
         assert_eq!(moments[10], Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_has_come_takes_its_time_to_its_last_byte() {
+        let pace = Pace::new(1000);
+        let now = Instant::now();
+        assert_eq!(pace.arrived(5000, now), now + Duration::from_secs(5));
+        assert_eq!(pace.arrived(1000, now), now + Duration::from_secs(6));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::client::Bucket;
 use super::error::{RemoteError, Trouble};
 use super::large::Arrived;
 use super::operation::Operation;
+use crate::boundary::{Boundary, reached};
 use crate::model::{ETag, ObjectKey};
 
 /// How often an abort is repeated: a part that was on its way may arrive after it.
@@ -84,12 +85,16 @@ impl Bucket {
     /// If something is left all the same; it has been logged.
     pub async fn abort_upload(&self, key: &ObjectKey, id: &str) -> Result<(), RemoteError> {
         let mut last = None;
+        reached(Boundary::BeforeAbort);
         for attempt in 0..ABORTS {
             if attempt > 0 {
                 tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
             }
             match self.abort_once(key, id).await {
-                Ok(true) => return Ok(()),
+                Ok(true) => {
+                    reached(Boundary::AfterAbort);
+                    return Ok(());
+                }
                 Ok(false) => last = None,
                 Err(error) => last = Some(error),
             }

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::{
-    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
-    BeforeTransmitInterceptorContextRef,
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+    BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef,
 };
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -111,6 +111,8 @@ impl Wire {
                 Operation::Connect
                 | Operation::PutObject
                 | Operation::HeadObject
+                | Operation::GetObject
+                | Operation::GetObjectVersion
                 | Operation::DeleteObject
                 | Operation::DeleteObjects
                 | Operation::ListObjectsV2
@@ -199,11 +201,50 @@ impl Intercept for Wire {
         }
         Ok(())
     }
+
+    /// The SDK takes a document that is cut off for a shorter one: a listing with fewer objects, a batch of deletions with fewer
+    /// refusals.
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let answer = context.response();
+        let is_cut_off = answer.status().is_success() && answer.body().bytes().is_some_and(is_cut_off);
+        if is_cut_off { Err("its answer is cut off".into()) } else { Ok(()) }
+    }
+}
+
+/// Whether a body is an XML document whose root element does not end.
+fn is_cut_off(body: &[u8]) -> bool {
+    let text = body.trim_ascii();
+    if !text.starts_with(b"<") {
+        return false;
+    }
+    let begins = |pair: &[u8]| pair[0] == b'<' && pair[1].is_ascii_alphabetic();
+    let Some(root) = text.windows(2).position(begins).map(|start| &text[start + 1..]) else { return true };
+    let ends_name = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/');
+    let name = root.iter().position(ends_name).map_or(root, |end| &root[..end]);
+    let is_empty = root.ends_with(b"/>") && !root.contains(&b'<');
+    !is_empty && !text.ends_with(&[b"</", name, b">"].concat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_document_whose_root_does_not_end_is_cut_off_wherever_the_cut_is() {
+        let whole = "<?xml version=\"1.0\"?>\n<List xmlns=\"http://s3/\"><Key>a</Key><Empty/></List>";
+        assert!(!is_cut_off(whole.as_bytes()));
+        for end in 1..whole.len() {
+            assert!(is_cut_off(&whole.as_bytes()[..end]), "{}", &whole[..end]);
+        }
+        for other in ["", "  \n", "<DeleteResult/>", "<?xml version=\"1.0\"?><a:R xmlns:a=\"b\" />\n", "no document"] {
+            assert!(!is_cut_off(other.as_bytes()), "{other}");
+        }
+    }
 
     #[test]
     fn the_clocks_are_compared_by_the_date_of_an_answer() {

@@ -267,10 +267,6 @@ pub async fn give_up(
     if let Mode::Plan(_) = pipeline.mode {
         return Ok(());
     }
-    // A row that the catalog has just refused is not worth a second refusal.
-    if let PathError::Row(_) = error {
-        return Ok(());
-    }
     record_failure(pipeline, row.map_or(path, |row| &row.path), why).await
 }
 
@@ -281,6 +277,7 @@ pub async fn record_failure(pipeline: &Pipeline, path: &RelPath, error: String) 
         Err(Failure::Folder(error)) => Err(error),
         Err(Failure::Path(error)) => {
             tracing::error!(path = %path, "failed to record the failure: {}", chain(&error));
+            pipeline.unrecorded.add(path);
             Ok(())
         }
         Err(Failure::Cancelled) => Ok(()),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::boundary::{Boundary, reached};
 use crate::catalog;
 use crate::catalog::judgement::FoundBy;
 use crate::catalog::spool::Kind;
@@ -166,10 +167,12 @@ async fn carry_out(
             _ => Verdict::Held { reason, doubtful_folder },
         };
     }
+    reached(Boundary::Judged);
     drain(pipeline, id, pass, &free).await?;
     if !pipeline.cancel.is_cancelled() {
         catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
     }
+    reached(Boundary::Unspooled);
     Ok(verdict)
 }
 

@@ -41,7 +41,9 @@ pub enum SyncError {
         source: Box<RemoteError>,
     },
     /// Another agent writes to the same bucket and prefix.
-    #[error("take the writer's lock of the folder `{folder}`: it is held by {holder}; stop it, or wait with --wait")]
+    #[error(
+        "take the writer's lock of the folder `{folder}`: it is held by {holder}; stop it first, or let `sync --wait` wait for it"
+    )]
     Locked {
         /// Its name.
         folder: String,

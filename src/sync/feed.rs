@@ -163,6 +163,11 @@ impl Feed {
         }
     }
 
+    /// Whether every path has had its first try: see [`Self::quiet`].
+    pub fn is_quiet(&self) -> bool {
+        self.lock().queue.is_quiet()
+    }
+
     /// Makes everything that waits ready: what it waited for has come back.
     pub fn wake_all(&self) {
         self.lock().queue.wake_all();

@@ -20,6 +20,7 @@ const IN_MEMORY: u64 = 8 << 20;
 
 /// One path from its look to its settling.
 pub(super) async fn live(pipeline: Arc<Pipeline>, job: Job, mut known: KnownPath) -> Result<(), SyncError> {
+    pipeline.unrecorded.forget(&job.path);
     let settled = match attempt(&pipeline, &job, &mut known).await {
         Ok(settled) => settled,
         Err(Failure::Cancelled) => Settled::Done,
@@ -28,13 +29,19 @@ pub(super) async fn live(pipeline: Arc<Pipeline>, job: Job, mut known: KnownPath
             return pipeline.stop_or_wait(error);
         }
         Err(Failure::Path(error)) => {
-            let again = error.retry() == Retry::Later;
+            let (again, told_after) = match error.retry() {
+                // A file that is being written to, or an answer that comes at the second time, has not failed.
+                Retry::Later => (true, MAX_ATTEMPTS),
+                // A refusal that is about this key only: nothing tells a long-running process that it is lifted.
+                Retry::Fatal => (pipeline.endurance.is_some(), 1),
+                Retry::Never => (false, 1),
+            };
             let last = job.attempts + 1 >= MAX_ATTEMPTS && pipeline.endurance.is_none();
             if again && !last {
                 tracing::debug!(path = %job.path, error = &error as &dyn std::error::Error, "trying again later");
             }
-            // What keeps failing is written down, once; a file that is being written to has not failed.
-            let worth_telling = !again || last || (job.attempts + 1 == MAX_ATTEMPTS);
+            // What keeps failing is written down, once.
+            let worth_telling = !again || last || (job.attempts + 1 == told_after);
             if worth_telling && let Err(error) = act::give_up(&pipeline, &job.path, known.row.as_ref(), &error).await {
                 pipeline.put_back(&job);
                 return pipeline.stop_or_wait(error);

@@ -23,6 +23,7 @@ use crate::sync::planned::Planner;
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
+use crate::sync::unrecorded::Unrecorded;
 use crate::sync::unseen::Unseen;
 use crate::sync::{mounts, uploads, worker};
 
@@ -76,6 +77,8 @@ pub struct PassEnd {
     pub doubts: Vec<String>,
     /// Another pass is wanted, which finds what a mount that was accepted had hidden.
     pub again: bool,
+    /// Files that the daemon's verification has found damaged, and that nobody has replaced since.
+    pub damaged: u64,
     /// It was stopped before its end.
     pub interrupted: bool,
 }
@@ -139,6 +142,9 @@ fn judge(worlds: &Worlds, end: &PassEnd) -> (FolderState, Option<String>) {
     if end.held > 0 {
         reasons.push(format!("{} deletions are held", end.held));
     }
+    if end.damaged > 0 {
+        reasons.push(catalog::verification::damage(end.damaged));
+    }
     if let Some(Verdict::Postponed { reason }) = &end.verdict {
         reasons.push(reason.clone());
     }
@@ -167,6 +173,7 @@ async fn sync_claimed(worlds: &Worlds, record: &FolderRecord, cancel: Cancellati
         catalog::folder::finish_pass(&worlds.catalog, id).await?;
     }
     end.held = catalog::held::held_count(&worlds.catalog, id).await?;
+    end.damaged = catalog::verification::damaged_count(&worlds.catalog, id).await?;
     Ok(end)
 }
 
@@ -194,7 +201,8 @@ pub async fn plan(
     Ok(end)
 }
 
-async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::Identity), SyncError> {
+/// Opens the folder, and says which one it is.
+pub(super) async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::Identity), SyncError> {
     let (name, folder) = (folder.name.clone(), folder.clone());
     let opened = blocking("open", move || {
         let root = Root::open(&folder)?;
@@ -205,7 +213,8 @@ async fn open_root(folder: &FolderSettings) -> Result<(Arc<Root>, crate::model::
     opened.await?.map_err(|source| SyncError::Root { folder: name, source: Box::new(source) })
 }
 
-fn pipeline(
+/// What a single pass works with.
+pub(super) fn pipeline(
     worlds: &Worlds,
     root: Arc<Root>,
     id: Option<FolderId>,
@@ -237,6 +246,7 @@ fn pipeline(
         cancel: cancel.child_token(),
         watch_directory: None,
         unseen: Unseen::default(),
+        unrecorded: Unrecorded::default(),
         losses: AtomicU64::new(0),
         endurance: None,
     })
@@ -287,5 +297,5 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
         Some(Judged { verdict, doubts, again }) => (Some(verdict), doubts, again),
         None => (None, mounts::doubts(pipeline, &found.veils), false),
     };
-    Ok(PassEnd { found, verdict, held: 0, doubts, again, interrupted: pipeline.cancel.is_cancelled() })
+    Ok(PassEnd { found, verdict, held: 0, doubts, again, damaged: 0, interrupted: pipeline.cancel.is_cancelled() })
 }

@@ -24,6 +24,7 @@ use crate::sync::planned::Planner;
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
 use crate::sync::throttle::Throttle;
+use crate::sync::unrecorded::Unrecorded;
 use crate::sync::unseen::Unseen;
 
 /// Tries of a path in one pass; the next pass starts afresh.
@@ -113,6 +114,8 @@ pub struct Pipeline {
     pub watch_directory: Option<WatchDirectory>,
     /// Directories that could not be listed.
     pub unseen: Unseen,
+    /// Paths of which the catalog takes no row.
+    pub unrecorded: Unrecorded,
     /// Counts the batches that told of something that may have taken files along, of which no event tells.
     pub losses: AtomicU64,
     /// What a long-running process does differently from a single pass.

@@ -11,10 +11,9 @@ use crate::model::{Entry, Local, RelPath, Remote, Row, Walked};
 use crate::plan::{self, Decision};
 use crate::queue::Hint;
 use crate::sync::error::SyncError;
-use crate::sync::merge::Merge;
 use crate::sync::mounts::Mounting;
 use crate::sync::pipeline::{Mode, Pipeline};
-use crate::sync::streams::{Object, Objects, spawn_rows, spawn_walk};
+use crate::sync::streams::{Sight, Streams};
 use crate::sync::veils::Veil;
 
 /// Deletions that are spooled in one statement.
@@ -61,67 +60,41 @@ pub enum Extent {
 
 /// Merges the three worlds and nominates what differs; spools deletions under the number of `pass`.
 pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> Result<Found, SyncError> {
-    let tree = match extent {
-        Extent::Folder => None,
-        Extent::Tree(path) => Some(path),
+    // Before the first row is read: what is acted on from here on may differ from what the rows say.
+    let began = Instant::now();
+    let within = match extent {
+        Extent::Folder => "",
+        Extent::Tree(path) => path.as_str(),
     };
-    pipeline.unseen.forget_within(tree.map_or("", |path| path.as_str()));
+    pipeline.unseen.forget_within(within);
+    pipeline.unrecorded.forget_within(within);
     let mounting = Mounting::open(pipeline, matches!(extent, Extent::Folder)).await?;
-    let (mut entries, walking) = spawn_walk(pipeline, tree);
-    let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows), tree);
-    let mut objects = match extent {
-        Extent::Folder => Objects::listed(pipeline.bucket.list(&pipeline.folder.prefix, None), &pipeline.folder.prefix),
-        Extent::Tree(_) => Objects::not_listed(),
-    };
+    let mut streams = Streams::open(pipeline, extent).await?;
     let mut merging = Merging {
         pipeline,
         pass,
-        began: Instant::now(),
+        began,
         lists: matches!(extent, Extent::Folder),
-        merge: Merge::default(),
         mounting,
         found: Found::default(),
         spool: Vec::new(),
     };
-
-    let mut entry = entries.next().await;
-    let mut row = rows.next().await.transpose()?;
-    let mut object = objects.next(pipeline).await?;
     while !pipeline.cancel.is_cancelled() {
-        let excludes = pipeline.root.excludes();
-        let object_path = object.as_ref().map(|object| object.path.as_str());
-        let row_path = row.as_ref().map(|row| &row.path);
-        let Some(step) = merging.merge.step(entry.as_ref(), row_path, object_path, |p| excludes.excludes(p)) else {
+        let Some(seen) = streams.next(pipeline).await? else {
             merging.found.ended = true;
             break;
         };
-        let seen = Seen {
-            entry: if step.walked { std::mem::replace(&mut entry, entries.next().await) } else { None },
-            row: if step.row { std::mem::replace(&mut row, rows.next().await.transpose()?) } else { None },
-            listed_at: objects.requested_at,
-            object: if step.object { std::mem::replace(&mut object, objects.next(pipeline).await?) } else { None },
-        };
-        merging.take(seen, step.local).await?;
+        merging.take(seen).await?;
     }
     merging.flush_spool().await?;
     let mut found = merging.found;
     found.veils = merging.mounting.veils.into_vec();
     if found.ended {
-        let walked = walking.await.map_err(|_| SyncError::Task { task: "walk" })?;
-        let counts = walked.map_err(|source| SyncError::Walk { path: pipeline.root.path().to_owned(), source })?;
+        let counts = streams.end(pipeline).await?;
         found.directories = counts.directories;
         pipeline.report.empty_directories(counts.empty_directories);
     }
     Ok(found)
-}
-
-/// The items of one step.
-struct Seen {
-    entry: Option<Walked>,
-    row: Option<Row>,
-    object: Option<Object>,
-    /// When the page of the listing that was at hand was asked for.
-    listed_at: Instant,
 }
 
 struct Merging<'p> {
@@ -130,17 +103,16 @@ struct Merging<'p> {
     began: Instant,
     /// Whether there is a listing, so that an object that it does not show is missing.
     lists: bool,
-    merge: Merge,
     mounting: Mounting,
     found: Found,
     spool: Vec<RelPath>,
 }
 
 impl Merging<'_> {
-    async fn take(&mut self, seen: Seen, local: Option<Local>) -> Result<(), SyncError> {
+    async fn take(&mut self, mut seen: Sight) -> Result<(), SyncError> {
         let report = &self.pipeline.report;
         report.checked.fetch_add(1, Ordering::Relaxed);
-        let Some(local) = local else {
+        let Some(local) = seen.local.take() else {
             return match seen.entry {
                 Some(walked) => self.take_directory(&walked).await,
                 None => Ok(()),
@@ -158,18 +130,8 @@ impl Merging<'_> {
             self.found.matched += u64::from(same);
         }
         let is_entry = seen.entry.is_some();
-        let remote = match seen.object {
-            Some(ref object) => Remote::Present(object.listed.clone()),
-            None if self.lists => Remote::Missing,
-            None => Remote::NotKnown,
-        };
-        // The walk's form of the path has the raw name, the row's too; the object's can't.
-        let path = match (seen.entry, &seen.row, seen.object) {
-            (Some(walked), _, _) => walked.path,
-            (None, Some(row), _) => row.path.clone(),
-            (None, None, Some(object)) => RelPath::from_encoded(object.path, None),
-            (None, None, None) => return Ok(()),
-        };
+        let remote = seen.remote(self.lists);
+        let Some(path) = seen.take_path() else { return Ok(()) };
         let hidden = self.mounting.veils.over(path.as_str()).filter(|_| local == Local::Absent);
         let (local, hidden) = hidden.map_or((local, false), |why| (Local::Unknown(why.into()), true));
         self.mounting.veils.count(path.as_str(), seen.row.as_ref(), &local, same, hidden);

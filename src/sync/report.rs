@@ -84,6 +84,12 @@ impl Report {
         self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Files that deserve work, all at once.
+    pub fn expect(&self, files: u64, bytes: u64) {
+        self.nominated.fetch_add(files, Ordering::Relaxed);
+        self.bytes_expected.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// An outcome.
     pub fn done(&self, kind: EventKind) {
         *self.named().done.entry(kind.as_str()).or_default() += 1;

@@ -1,5 +1,5 @@
-//! The three streams that a reconciliation merges: walk, rows and listing, each in byte order of the path, and each a bit ahead
-//! of the merge.
+//! The three streams that a reconciliation or a verification merges: walk, rows and listing, each in byte order of the path, and
+//! each a bit ahead of the merge.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,10 +13,12 @@ use tokio::task::JoinHandle;
 use crate::catalog::file::Range;
 use crate::catalog::{self, Catalog, CatalogError};
 use crate::local::walk::{Visitor, WalkCounts, walk};
-use crate::model::{FolderId, Listed, RelPath, Row, Walked};
+use crate::model::{FolderId, Listed, Local, RelPath, Remote, Row, Walked};
 use crate::remote::Listing;
 use crate::sync::error::SyncError;
+use crate::sync::merge::Merge;
 use crate::sync::pipeline::Pipeline;
+use crate::sync::reconcile::Extent;
 
 /// Entries that the walk hands over at a time.
 const WALK_BATCH: usize = 512;
@@ -29,8 +31,95 @@ pub(super) struct Object {
     pub(super) listed: Listed,
 }
 
+/// What was seen of one path, or of a directory that is not entered.
+pub(super) struct Sight {
+    pub(super) entry: Option<Walked>,
+    pub(super) row: Option<Row>,
+    pub(super) object: Option<Object>,
+    /// When the page of the listing that was at hand was asked for.
+    pub(super) listed_at: Instant,
+    /// See [`crate::sync::merge::Step::local`].
+    pub(super) local: Option<Local>,
+}
+
+impl Sight {
+    /// The path; entry and object are spent. The walk's form of it has the raw name, the row's too; the object's can't.
+    pub(super) fn take_path(&mut self) -> Option<RelPath> {
+        match (self.entry.take(), &self.row, self.object.take()) {
+            (Some(walked), _, _) => Some(walked.path),
+            (None, Some(row), _) => Some(row.path.clone()),
+            (None, None, Some(object)) => Some(RelPath::from_encoded(object.path, None)),
+            (None, None, None) => None,
+        }
+    }
+
+    /// What is known of the object. `lists`: there is a listing, so that one which it does not show is missing.
+    pub(super) fn remote(&self, lists: bool) -> Remote {
+        match &self.object {
+            Some(object) => Remote::Present(object.listed.clone()),
+            None if lists => Remote::Missing,
+            None => Remote::NotKnown,
+        }
+    }
+}
+
+/// The three streams side by side.
+pub(super) struct Streams {
+    entries: Batched<Walked>,
+    rows: Batched<Result<Row, CatalogError>>,
+    objects: Objects,
+    entry: Option<Walked>,
+    row: Option<Row>,
+    object: Option<Object>,
+    merge: Merge,
+    walking: JoinHandle<std::io::Result<WalkCounts>>,
+}
+
+impl Streams {
+    /// Starts them.
+    pub(super) async fn open(pipeline: &Pipeline, extent: &Extent) -> Result<Self, SyncError> {
+        let tree = match extent {
+            Extent::Folder => None,
+            Extent::Tree(path) => Some(path),
+        };
+        let (mut entries, walking) = spawn_walk(pipeline, tree);
+        let mut rows = spawn_rows(pipeline.catalog.clone(), pipeline.id.filter(|_| pipeline.has_rows), tree);
+        let prefix = &pipeline.folder.prefix;
+        let mut objects = match extent {
+            Extent::Folder => Objects::listed(pipeline.bucket.list(prefix, None), prefix),
+            Extent::Tree(_) => Objects::not_listed(),
+        };
+        let entry = entries.next().await;
+        let row = rows.next().await.transpose()?;
+        let object = objects.next(pipeline).await?;
+        Ok(Self { entries, rows, objects, entry, row, object, merge: Merge::default(), walking })
+    }
+
+    /// The next path; none when all three have ended.
+    pub(super) async fn next(&mut self, pipeline: &Pipeline) -> Result<Option<Sight>, SyncError> {
+        let excludes = pipeline.root.excludes();
+        let object_path = self.object.as_ref().map(|object| object.path.as_str());
+        let row_path = self.row.as_ref().map(|row| &row.path);
+        let Some(step) = self.merge.step(self.entry.as_ref(), row_path, object_path, |p| excludes.excludes(p)) else {
+            return Ok(None);
+        };
+        let listed_at = self.objects.requested_at;
+        let entry = if step.walked { std::mem::replace(&mut self.entry, self.entries.next().await) } else { None };
+        let row = if step.row { std::mem::replace(&mut self.row, self.rows.next().await.transpose()?) } else { None };
+        let object =
+            if step.object { std::mem::replace(&mut self.object, self.objects.next(pipeline).await?) } else { None };
+        Ok(Some(Sight { entry, row, object, listed_at, local: step.local }))
+    }
+
+    /// After the last path: what the walk has seen besides.
+    pub(super) async fn end(self, pipeline: &Pipeline) -> Result<WalkCounts, SyncError> {
+        let walked = self.walking.await.map_err(|_| SyncError::Task { task: "walk" })?;
+        walked.map_err(|source| SyncError::Walk { path: pipeline.root.path().to_owned(), source })
+    }
+}
+
 /// A stream that arrives in batches over a channel.
-pub(super) struct Batched<T> {
+struct Batched<T> {
     batches: mpsc::Receiver<Vec<T>>,
     current: vec::IntoIter<T>,
 }
@@ -40,7 +129,7 @@ impl<T> Batched<T> {
         Self { batches, current: Vec::new().into_iter() }
     }
 
-    pub(super) async fn next(&mut self) -> Option<T> {
+    async fn next(&mut self) -> Option<T> {
         loop {
             if let Some(item) = self.current.next() {
                 return Some(item);
@@ -51,7 +140,7 @@ impl<T> Batched<T> {
 }
 
 /// Walks the folder, or what lies at and below `tree`, on a thread of its own; each directory is watched before it is read.
-pub(super) fn spawn_walk(
+fn spawn_walk(
     pipeline: &Pipeline,
     tree: Option<&Arc<RelPath>>,
 ) -> (Batched<Walked>, JoinHandle<std::io::Result<WalkCounts>>) {
@@ -86,7 +175,7 @@ pub(super) fn spawn_walk(
 }
 
 /// Rows in pages, the next one fetched while the last is merged.
-pub(super) fn spawn_rows(
+fn spawn_rows(
     catalog: Catalog,
     folder: Option<FolderId>,
     tree: Option<&Arc<RelPath>>,
@@ -133,24 +222,24 @@ async fn send_rows(
 }
 
 /// The listing as a stream of paths.
-pub(super) struct Objects {
+struct Objects {
     listing: Option<Listing>,
     prefix_len: usize,
     current: vec::IntoIter<(String, Listed)>,
     /// Of the page at hand.
-    pub(super) requested_at: Instant,
+    requested_at: Instant,
 }
 
 impl Objects {
-    pub(super) fn listed(listing: Listing, prefix: &str) -> Self {
+    fn listed(listing: Listing, prefix: &str) -> Self {
         Self { listing: Some(listing), prefix_len: prefix.len(), ..Self::not_listed() }
     }
 
-    pub(super) fn not_listed() -> Self {
+    fn not_listed() -> Self {
         Self { listing: None, prefix_len: 0, current: Vec::new().into_iter(), requested_at: Instant::now() }
     }
 
-    pub(super) async fn next(&mut self, pipeline: &Pipeline) -> Result<Option<Object>, SyncError> {
+    async fn next(&mut self, pipeline: &Pipeline) -> Result<Option<Object>, SyncError> {
         loop {
             if let Some((mut key, listed)) = self.current.next() {
                 // The store was asked for this prefix only, and the listing has checked it.

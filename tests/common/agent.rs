@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use agent_portail::model::RelPath;
+use agent_portail::model::{RelPath, Stamp};
 use md5::{Digest as _, Md5};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -168,6 +168,43 @@ impl Agent {
         self.run(&all).await
     }
 
+    /// `restore --json` of the folder to a directory.
+    pub async fn restore(&self, to: &Path, args: &[&str]) -> Outcome {
+        let mut all = vec!["restore", "--json", "--folder", "files", "--to", to.to_str().unwrap()];
+        all.extend(args);
+        self.run(&all).await
+    }
+
+    /// `verify --json`: the differences as path and kind, in order, and the summary of the folder.
+    pub async fn verify(&self, args: &[&str], code: i32) -> (Vec<(String, String)>, Value) {
+        let mut all = vec!["verify", "--json"];
+        all.extend(args);
+        let outcome = self.run(&all).await.expect_code(code);
+        let mut lines: Vec<Value> = outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let summary = lines.pop().unwrap()["folders"][0].clone();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let mut found: Vec<_> = lines.iter().map(|line| (text(&line["path"]), text(&line["kind"]))).collect();
+        found.sort();
+        (found, summary)
+    }
+
+    /// Plants damage that leaves no trace: the row and its object are those of another content of the same length, as if that
+    /// had been synced, and the file had decayed since.
+    pub async fn damage(&self, path: &str) {
+        let was: Vec<u8> = fs::read(self.path(path)).unwrap().iter().map(|byte| byte ^ 1).collect();
+        let key = format!("{}{path}", self.prefix);
+        self.s3.put(&self.bucket, &key, was.clone()).await;
+        let (md5, etag) = (md5_hex(&was), self.s3.object(&self.bucket, &key).await.unwrap().etag);
+        let sql =
+            format!("UPDATE portail.file SET md5 = '\\x{md5}', etag = '{etag}' WHERE path = '{path}' RETURNING 1");
+        assert_eq!(self.db.rows(&sql).await.len(), 1);
+    }
+
+    /// Another directory beside the folder.
+    pub fn aside(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     /// `sync --json`, which must end in sync.
     pub async fn synced(&self) -> Outcome {
         self.sync(&[]).await.expect_code(0)
@@ -265,9 +302,8 @@ impl Agent {
             if object.etag != rows[path][5] {
                 return Some(format!("ETag of {path:?}"));
             }
-            let nanos = nanos(&file.meta);
             let expected = [
-                ("mtime", format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)),
+                ("mtime", Stamp(nanos(&file.meta)).to_decimal()),
                 ("mode", format!("{:07o}", file.meta.mode())),
                 ("uid", file.meta.uid().to_string()),
                 ("gid", file.meta.gid().to_string()),
@@ -331,6 +367,18 @@ impl Outcome {
         self.folder()["done"][kind].as_u64().unwrap_or(0)
     }
 
+    /// A number of what a restore says.
+    pub fn count(&self, field: &str) -> u64 {
+        self.json[field].as_u64().unwrap_or_else(|| panic!("{field} in {}{}", self.stdout, self.stderr))
+    }
+
+    /// The files that a restore could not bring back, with the reason.
+    pub fn not_restored(&self) -> BTreeMap<String, String> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let failures = self.json["failures"].as_array().unwrap_or_else(|| panic!("{}{}", self.stdout, self.stderr));
+        failures.iter().map(|failure| (text(&failure["path"]), text(&failure["error"]))).collect()
+    }
+
     /// A number of the first folder's summary.
     pub fn number(&self, field: &str) -> u64 {
         self.folder()[field].as_u64().unwrap_or_else(|| panic!("{field} in {}", self.stdout))
@@ -381,6 +429,20 @@ pub fn files(root: &Path) -> BTreeMap<String, LocalFile> {
 
 pub fn md5_hex(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Stops the test unless two trees have the same files, by content, modification time and permission bits.
+pub fn assert_same_files(left: &Path, right: &Path) {
+    let describe = |root: &Path| -> BTreeMap<String, (String, i64, u32)> {
+        let describe = |file: LocalFile| (file.md5, nanos(&file.meta), file.meta.mode() & 0o777);
+        files(root).into_iter().map(|(path, file)| (path, describe(file))).collect()
+    };
+    let (left, right) = (describe(left), describe(right));
+    let (names, others): (Vec<&String>, Vec<&String>) = (left.keys().collect(), right.keys().collect());
+    assert!(names == others, "{}", first_difference(&names, &others));
+    for (path, file) in &left {
+        assert_eq!(file, &right[path], "{path:?}");
+    }
 }
 
 /// Bytes that differ everywhere, and for each seed.

@@ -1,6 +1,6 @@
 //! Random operations on a folder, the same ones for the same seed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,8 @@ pub struct Churn {
     pub hard_links: bool,
     /// Tells each operation on standard output.
     pub tells: bool,
+    /// What has this name is left alone.
+    pub spared: Option<OsString>,
 }
 
 /// What is in the folder, in an order that depends on the names only.
@@ -55,6 +57,7 @@ impl Churn {
             moved: 0,
             hard_links: false,
             tells: false,
+            spared: None,
         }
     }
 
@@ -77,7 +80,7 @@ impl Churn {
     }
 
     fn draw(&mut self) -> Operation {
-        let found = list(&self.root);
+        let found = list(&self.root, self.spared.as_deref());
         let directory = self.pick(&found.directories).unwrap_or_else(|| self.root.clone());
         let new = directory.join(self.name());
         let file = self.pick(&found.files).unwrap_or_else(|| new.clone());
@@ -185,14 +188,14 @@ impl Churn {
 
 /// All directories and files below the root.
 pub fn below(root: &Path) -> Vec<PathBuf> {
-    let mut found = list(root);
+    let mut found = list(root, None);
     found.directories.remove(0);
     found.directories.append(&mut found.files);
     found.directories
 }
 
 /// Without following any link. Files of the tests' own are left out.
-fn list(root: &Path) -> Listing {
+fn list(root: &Path, spared: Option<&OsStr>) -> Listing {
     let mut found = Listing { directories: vec![root.to_owned()], files: Vec::new(), links: Vec::new() };
     let mut next = 0;
     while let Some(directory) = found.directories.get(next).cloned() {
@@ -200,7 +203,8 @@ fn list(root: &Path) -> Listing {
         let Ok(entries) = fs::read_dir(directory) else { continue };
         let mut entries: Vec<_> = entries.flatten().collect();
         entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries.into_iter().filter(|entry| entry.file_name() != IGNORE_FILE) {
+        let is_spared = |name: &OsStr| name == IGNORE_FILE || Some(name) == spared;
+        for entry in entries.into_iter().filter(|entry| !is_spared(&entry.file_name())) {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => found.directories.push(entry.path()),
                 Ok(kind) if kind.is_symlink() => found.links.push(entry.path()),

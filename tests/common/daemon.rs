@@ -71,6 +71,11 @@ impl<'a> Daemon<'a> {
         assert!(ended.is_none(), "it has ended: {ended:?}\n{}", self.log_end());
     }
 
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits for the monitor, which answers when signals are heard.
     pub async fn until_listening(&self) {
         until("the monitor answers", async || self.get("/healthz").await.is_some()).await;

@@ -18,4 +18,5 @@ pub mod pg;
 pub mod presence;
 mod proxy;
 pub mod s3;
+pub mod wire;
 pub mod world;

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -47,11 +48,17 @@ pub enum Reply {
     Lost,
     /// Hands it on and answers 500 whatever came of it, as a gateway does that has lost its patience.
     Masked,
+    /// Hands it on, and breaks the connection after so many bytes of the answer's body.
+    Cut(usize),
+    /// Hands it on, and after so many bytes of the answer's body nothing more comes until the scripts are cleared.
+    Stall(usize),
+    /// Hands it on, and puts other bytes in the place of the answer's body: as many.
+    Garbled,
 }
 
 type Script = Box<dyn FnMut(&Seen) -> Option<Reply> + Send>;
 type Observer = Box<dyn FnMut(&Seen) + Send>;
-type ProxyBody = BoxBody<Bytes, hyper::Error>;
+type ProxyBody = BoxBody<Bytes, Broken>;
 
 /// Between the program and the store.
 pub(super) struct Proxy {
@@ -62,7 +69,10 @@ pub(super) struct Proxy {
     pub(super) observers: Mutex<Vec<Observer>>,
     /// Ends what hangs.
     pub(super) cleared: Notify,
-    pub(super) connections: AtomicUsize,
+    /// Who is connected, and what they have asked for and not got an answer to.
+    pub(super) connections: Mutex<BTreeMap<u64, String>>,
+    /// See [`opaque`].
+    pub(super) opaque: AtomicBool,
 }
 
 /// S3's error document.
@@ -74,17 +84,47 @@ pub fn error_body(code: &str) -> String {
 pub(super) async fn serve(listener: TcpListener, proxy: Arc<Proxy>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (proxy, asked) = (proxy.clone(), proxy.clone());
-        let service = service_fn(move |request| asked.clone().handle(request));
+        // Whoever has gone before it was taken is nobody.
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        stream.set_nodelay(true).ok();
+        let connected = Arc::new(Connected::new(&proxy));
+        let (proxy, asked) = (proxy.clone(), connected.clone());
+        let service = service_fn(move |request| proxy.clone().answer(asked.clone(), request));
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        proxy.connections.fetch_add(1, Ordering::SeqCst);
         connections.spawn(async move {
             connection.await.ok();
-            proxy.connections.fetch_sub(1, Ordering::SeqCst);
+            drop(connected);
         });
-        while connections.try_join_next().is_some() {}
+        while let Some(ended) = connections.try_join_next() {
+            if let Err(error) = ended {
+                println!("the proxy before the store has a defect: {error}");
+            }
+        }
+    }
+}
+
+/// A connection is told of for as long as this lives, however it ends.
+struct Connected {
+    proxy: Arc<Proxy>,
+    number: u64,
+}
+
+impl Connected {
+    fn new(proxy: &Arc<Proxy>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let connected = Self { proxy: proxy.clone(), number: NEXT.fetch_add(1, Ordering::Relaxed) };
+        connected.tell("idle".to_owned());
+        connected
+    }
+
+    fn tell(&self, what: String) {
+        self.proxy.connections.lock().unwrap().insert(self.number, what);
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.proxy.connections.lock().unwrap().remove(&self.number);
     }
 }
 
@@ -103,8 +143,20 @@ impl Proxy {
             scripts: Mutex::default(),
             observers: Mutex::default(),
             cleared: Notify::new(),
-            connections: AtomicUsize::new(0),
+            connections: Mutex::default(),
+            opaque: AtomicBool::new(false),
         }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        connected: Arc<Connected>,
+        request: Request<Incoming>,
+    ) -> Result<Response<ProxyBody>, Broken> {
+        connected.tell(format!("{} {}", request.method(), request.uri()));
+        let answer = self.handle(request).await;
+        connected.tell("answered".to_owned());
+        answer
     }
 
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<ProxyBody>, Broken> {
@@ -115,7 +167,7 @@ impl Proxy {
             seen.keys = keys_of(&String::from_utf8_lossy(&bytes));
             whole(bytes)
         } else {
-            body.boxed()
+            body.map_err(Broken::from).boxed()
         };
         let request = Request::from_parts(head, body);
         *self.counts.lock().unwrap().entry(seen.operation).or_default() += 1;
@@ -126,6 +178,9 @@ impl Proxy {
         cleared.as_mut().enable();
         let reply = self.scripts.lock().unwrap().iter_mut().find_map(|script| script(&seen));
         match reply {
+            None if self.opaque.load(Ordering::SeqCst) => {
+                with_opaque_etags(seen.operation, self.forward(request).await?).await
+            }
             None => self.forward(request).await,
             Some(Reply::Late(wait)) => {
                 tokio::time::sleep(wait).await;
@@ -153,6 +208,30 @@ impl Proxy {
                 response.into_body().collect().await?;
                 answer(500, Vec::new(), error_body("InternalError"))
             }
+            Some(reply @ (Reply::Cut(length) | Reply::Stall(length))) => {
+                let (head, body) = self.forward(request).await?.into_parts();
+                let bytes = body.collect().await?.to_bytes();
+                let frames = [Ok(Frame::data(bytes.slice(..length.min(bytes.len())))), Err("scripted".into())];
+                let (stalls, proxy) = (matches!(reply, Reply::Stall(_)), Arc::clone(&self));
+                let frames = futures_util::stream::iter(frames).then(move |frame| {
+                    let proxy = Arc::clone(&proxy);
+                    async move {
+                        match (&frame, stalls) {
+                            (Err(_), true) => proxy.cleared.notified().await,
+                            // The error must not overtake the bytes before it.
+                            (Err(_), false) => tokio::time::sleep(Duration::from_millis(50)).await,
+                            (Ok(_), _) => {}
+                        }
+                        frame
+                    }
+                });
+                Ok(Response::from_parts(head, BodyExt::boxed(StreamBody::new(Box::pin(frames)))))
+            }
+            Some(Reply::Garbled) => {
+                let (head, body) = self.forward(request).await?.into_parts();
+                let garbled: Vec<u8> = body.collect().await?.to_bytes().iter().map(|byte| !byte).collect();
+                Ok(Response::from_parts(head, whole(garbled)))
+            }
         }
     }
 
@@ -161,8 +240,41 @@ impl Proxy {
         let path = request.uri().path_and_query().cloned().ok_or("no path")?;
         *request.uri_mut() =
             http::Uri::builder().scheme("http").authority(self.upstream.clone()).path_and_query(path).build()?;
-        Ok(self.http.request(request).await?.map(|body| body.boxed()))
+        Ok(self.http.request(request).await?.map(|body| body.map_err(Broken::from).boxed()))
     }
+}
+
+/// An ETag as a store has it that encrypts by itself: nobody can tell the content by it, but it is the same all the time.
+pub(super) fn opaque(etag: &str) -> String {
+    format!("opaque-{}", etag.chars().rev().collect::<String>())
+}
+
+/// An answer with the ETags of its objects exchanged. Those of parts are left alone, since requests bring them back.
+async fn with_opaque_etags(operation: &str, response: Response<ProxyBody>) -> Result<Response<ProxyBody>, Broken> {
+    if !matches!(
+        operation,
+        "PutObject" | "HeadObject" | "GetObject" | "CopyObject" | "CompleteMultipartUpload" | "ListObjectsV2"
+    ) {
+        return Ok(response);
+    }
+    let (mut head, body) = response.into_parts();
+    if let Some(etag) = head.headers.get("etag") {
+        let exchanged = format!("\"{}\"", opaque(etag.to_str()?.trim_matches('"')));
+        head.headers.insert("etag", exchanged.parse()?);
+    }
+    if matches!(operation, "PutObject" | "HeadObject" | "GetObject") {
+        return Ok(Response::from_parts(head, body));
+    }
+    let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
+    let mut parts = text.split("<ETag>");
+    let mut exchanged = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (etag, rest) = part.split_once("</ETag>").ok_or("an ETag has no end")?;
+        let plain = unescape(etag);
+        exchanged.push_str(&format!("<ETag>&quot;{}&quot;</ETag>{rest}", opaque(plain.trim_matches('"'))));
+    }
+    head.headers.remove("content-length");
+    Ok(Response::from_parts(head, whole(exchanged)))
 }
 
 fn whole(bytes: impl Into<Bytes>) -> ProxyBody {

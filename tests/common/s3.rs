@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use agent_portail::config::settings::{S3Settings, StaticCredentials};
 use agent_portail::demo::s3::EmbeddedS3;
@@ -19,9 +20,11 @@ use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::agent::until;
-use super::proxy::{Proxy, serve};
+use super::proxy::{Proxy, opaque, serve};
 pub use super::proxy::{Reply, Seen, error_body};
+
+/// For what a process has sent before its end to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A store of its own for one test. It ends when it is dropped.
 pub struct TestS3 {
@@ -31,7 +34,7 @@ pub struct TestS3 {
     credentials: StaticCredentials,
     proxy: Arc<Proxy>,
     sdk: aws_sdk_s3::Client,
-    _server: Option<(EmbeddedS3, tempfile::TempDir)>,
+    server: Option<(EmbeddedS3, tempfile::TempDir)>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -73,7 +76,7 @@ impl TestS3 {
         let task = tokio::spawn(serve(listener, proxy.clone()));
         let sdk = sdk(&upstream, &region, &credentials);
         let _task = AbortOnDropHandle::new(task);
-        Self { address, upstream, region, credentials, proxy, sdk, _server: server, _task }
+        Self { address, upstream, region, credentials, proxy, sdk, server, _task }
     }
 
     /// Of the proxy.
@@ -88,7 +91,7 @@ impl TestS3 {
 
     /// Whether it is the embedded server and not one that was named.
     pub fn is_embedded(&self) -> bool {
-        self._server.is_some()
+        self.server.is_some()
     }
 
     /// How to connect through the proxy.
@@ -134,6 +137,22 @@ impl TestS3 {
         self.sdk.put_object().bucket(bucket).key(key).body(body).send().await.unwrap();
     }
 
+    /// Puts an object with this metadata.
+    pub async fn put_with(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>, metadata: &[(&str, &str)]) {
+        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let put = self.sdk.put_object().bucket(bucket).key(key).set_metadata(Some(metadata));
+        put.body(ByteStream::from(bytes.into())).send().await.unwrap();
+    }
+
+    /// Turns versions on.
+    pub async fn with_versions(&self, bucket: &str) {
+        use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+        let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        self.sdk.put_bucket_versioning().bucket(bucket).versioning_configuration(on).send().await.unwrap();
+        let status = self.sdk.get_bucket_versioning().bucket(bucket).send().await.unwrap();
+        assert_eq!(status.status(), Some(&BucketVersioningStatus::Enabled));
+    }
+
     /// One object, or nothing if it is not there.
     pub async fn object(&self, bucket: &str, key: &str) -> Option<Object> {
         let answer = match self.sdk.get_object().bucket(bucket).key(key).send().await {
@@ -141,9 +160,11 @@ impl TestS3 {
             Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => return None,
             Err(error) => panic!("get {key:?}: {error:?}"),
         };
+        let etag = answer.e_tag().unwrap().trim_matches('"');
+        let is_opaque = self.proxy.opaque.load(Ordering::SeqCst);
         Some(Object {
             key: key.to_owned(),
-            etag: answer.e_tag().unwrap().trim_matches('"').to_owned(),
+            etag: if is_opaque { opaque(etag) } else { etag.to_owned() },
             content_type: answer.content_type().unwrap_or_default().to_owned(),
             metadata: answer.metadata().cloned().unwrap_or_default(),
             bytes: answer.body.collect().await.unwrap().to_vec(),
@@ -228,6 +249,11 @@ impl TestS3 {
         self.proxy.cleared.notify_waiters();
     }
 
+    /// From now on, ETags say nothing about the content.
+    pub fn make_etags_opaque(&self) {
+        self.proxy.opaque.store(true, Ordering::SeqCst);
+    }
+
     /// Is shown each request as it arrives, before any script has its say.
     pub fn observe(&self, observer: impl FnMut(&Seen) + Send + 'static) {
         self.proxy.observers.lock().unwrap().push(Box::new(observer));
@@ -235,7 +261,15 @@ impl TestS3 {
 
     /// Waits until nobody is connected: nothing of what a process has sent before its end is still on its way.
     pub async fn until_unused(&self) {
-        until("nobody is connected", async || self.proxy.connections.load(Ordering::SeqCst) == 0).await;
+        let began = Instant::now();
+        loop {
+            let connected = self.proxy.connections.lock().unwrap().clone();
+            if connected.is_empty() {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "still connected: {connected:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct World<'a> {
     foreign: BTreeMap<String, Vec<u8>>,
     /// Done on the files so far.
     pub operations: usize,
+    /// Tells each step on standard output.
+    pub tells: bool,
 }
 
 /// What happens next: operations on the files, and beside them a fault.
@@ -79,9 +81,15 @@ impl<'a> World<'a> {
             overwritten: HashSet::new(),
             foreign: BTreeMap::new(),
             operations: 0,
+            tells: true,
         };
         world.start();
         world
+    }
+
+    /// The database server of its own.
+    pub fn cluster(&mut self) -> &mut Cluster {
+        self.cluster.as_mut().unwrap()
     }
 
     /// Whoever works on the files.
@@ -98,12 +106,18 @@ impl<'a> World<'a> {
         Scope { own_server: self.cluster.is_some(), restarts: true, permissions }
     }
 
+    fn tell(&self, what: &str) {
+        if self.tells {
+            println!("{:8.3} s {what}", self.presence.seconds());
+        }
+    }
+
     fn start(&mut self) {
         self.daemon = Some(Daemon::spawn(self.agent, self.agent.command(&["run"])));
     }
 
     pub async fn step(&mut self, step: &Step) {
-        println!("{:8.3} s {step:?}", self.presence.seconds());
+        self.tell(&format!("{step:?}"));
         let (operations, pause) = (step.operations, step.pause);
         let mut churn = self.churn.take().unwrap();
         let working = tokio::task::spawn_blocking(move || {

@@ -195,3 +195,66 @@ async fn a_database_that_breaks_off_while_the_schema_is_made_is_waited_for() {
     daemon.until_in_sync().await;
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_key_that_was_refused_is_uploaded_once_it_is_allowed() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    let refuse = || Reply::Answer { status: 403, headers: Vec::new(), body: error_body("AccessDenied") };
+    agent.s3.script(move |seen| (seen.operation == "PutObject" && seen.keys == ["refused"]).then(refuse));
+    agent.write("refused", "refused");
+    let failed = "SELECT count(*) FROM portail.file WHERE path = 'refused' AND state = 'failed'";
+    until("it is written down at once", async || agent.db.count(failed).await == 1).await;
+    agent.s3.clear_scripts();
+    // Nothing tells that the policy has changed, so it is tried again after a while.
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(agent.db.events("refused").await, ["failed", "uploaded"]);
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_judgement_that_broke_off_has_spooled_does_not_stay() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    agent.s3.script(|seen| (seen.operation == "DeleteObjects").then_some(Reply::Disconnect));
+    agent.remove("removed");
+    agent.remove("stays");
+    daemon.until_state("degraded").await;
+    assert_ne!(agent.db.count("SELECT count(*) FROM portail.pending_delete").await, 0);
+    agent.s3.clear_scripts();
+    daemon.until_in_sync().await;
+    until("the spool is empty", async || agent.db.count("SELECT count(*) FROM portail.pending_delete").await == 0)
+        .await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_is_told_of_for_as_long_as_it_is_refused() {
+    let agent = by_events().await;
+    fill(&agent);
+    let daemon = Daemon::settled(&agent).await;
+    // Such as a value that a column can't hold: that the path failed can still be written down.
+    agent.db.rows("ALTER TABLE portail.file ADD CONSTRAINT no_poison CHECK (path <> 'poison' OR md5 IS NULL)").await;
+    agent.write("poison", "poison");
+    agent.write("beside", "beside");
+    let failed = "SELECT count(*) FROM portail.file WHERE path = 'poison' AND error LIKE '%no_poison%'";
+    until("its row says so", async || agent.db.count(failed).await == 1).await;
+    // And where no row at all goes in.
+    agent.db.rows("ALTER TABLE portail.file DROP CONSTRAINT no_poison").await;
+    agent.db.rows("ALTER TABLE portail.file ADD CONSTRAINT no_poison CHECK (path <> 'worse')").await;
+    agent.write("worse", "worse");
+    agent.write("poison", "as good as any other");
+    let refused = "the catalog refuses the rows of 1 paths";
+    let says = |folder: &serde_json::Value| folder["reason"].as_str().is_some_and(|reason| reason.contains(refused));
+    daemon.until_folder("it says so", says).await;
+    assert_eq!(agent.db.count("SELECT count(*) FROM portail.file WHERE path = 'beside' AND state = 'synced'").await, 1);
+    agent.db.rows("ALTER TABLE portail.file DROP CONSTRAINT no_poison").await;
+    agent.write("worse", "no longer");
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    daemon.stop().await;
+}

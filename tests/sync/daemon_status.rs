@@ -12,7 +12,7 @@ use crate::common::s3::Reply;
 use crate::daemon_files::by_events;
 
 /// `status` of this agent, asking at the daemon's address.
-async fn status(agent: &Agent, daemon: &Daemon<'_>, args: &[&str]) -> Outcome {
+pub(crate) async fn status(agent: &Agent, daemon: &Daemon<'_>, args: &[&str]) -> Outcome {
     let mut all = vec!["status"];
     all.extend(args);
     let mut command = agent.command(&all);

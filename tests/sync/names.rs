@@ -3,7 +3,7 @@
 use crate::common::agent::{Agent, noise};
 
 /// Each is a name in a directory of its own, too.
-fn hostile() -> Vec<Vec<u8>> {
+pub(crate) fn hostile() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
         "plain",
         " leading",

@@ -90,6 +90,7 @@ fn is_of_the_bucket(trouble: Trouble) -> bool {
         | Trouble::Damaged
         | Trouble::Precondition
         | Trouble::NotFound
+        | Trouble::Archived
         | Trouble::Rejected
         | Trouble::Unexpected => false,
     }

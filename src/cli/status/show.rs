@@ -88,6 +88,11 @@ fn write_live(text: &mut String, live: &FolderStatus, alone: bool) {
         facts.push(format!("{} failed, {} deletions held", live.failed, live.held_deletes));
     }
     let _ = writeln!(text, "  now: {}; {} for {}", facts.join(", "), Printable(&live.state), age(&live.since));
+    if live.verified_files > 0 || live.last_verified_at.is_some() {
+        let files = live.verified_files;
+        let last = live.last_verified_at.as_deref().map(|time| format!("; the last round ended {} ago", age(time)));
+        let _ = writeln!(text, "  {files} files verified in this round{}", last.unwrap_or_default());
+    }
     if let Some(holder) = &live.standby {
         let _ = writeln!(text, "  it stands by for {}", Printable(holder));
     }

@@ -5,13 +5,18 @@ use std::time::SystemTime;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use s3s::dto::*;
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
-use super::index::{self, Entry, Upload};
-use super::store::Store;
+use super::index::{self, Upload};
+use super::store::{Store, check_conditions};
 
 /// The least size of all parts but the last.
 const MIN_PART: u64 = 5 << 20;
+
+/// Does something whole even if whoever has asked for it goes meanwhile: hyper drops what it answers with.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = S3Result<T>> + Send + 'static) -> S3Result<T> {
+    tokio::spawn(work).await.map_err(S3Error::internal_error)?
+}
 
 #[async_trait::async_trait]
 impl S3 for Store {
@@ -45,58 +50,98 @@ impl S3 for Store {
         req.input.key = blob.clone();
         // s3s-fs knows two classes only, and stores them no differently.
         req.input.storage_class = None;
-        let response = match self.files().put_object(req).await {
+        let mut response = match self.files().put_object(req).await {
             Ok(response) => response,
             Err(error) => {
                 self.discard(&bucket, &blob).await;
                 return Err(error);
             }
         };
-        self.publish(&bucket, &key, blob, strong(response.output.e_tag.clone())?).await?;
+        response.output.version_id = self.publish(&bucket, &key, blob, strong(response.output.e_tag.clone())?).await?;
         Ok(response)
     }
 
     async fn get_object(&self, mut req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        let entry = self.find(&req.input.bucket, &req.input.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
+        let (bucket, key, version) = (req.input.bucket.clone(), req.input.key.clone(), req.input.version_id.take());
+        let entry = self.version(&bucket, &key, version.as_deref())?;
+        check_conditions(Some(&entry), req.input.if_match.take(), req.input.if_none_match.take())?;
         req.input.key = entry.blob;
-        self.files().get_object(req).await
+        // A file that is removed while it is read is read to its end; one that was removed a moment before is not found.
+        let mut response = self.files().get_object(req).await?;
+        (response.output.e_tag, response.output.version_id) = (Some(ETag::Strong(entry.etag)), entry.version);
+        Ok(response)
     }
 
     async fn head_object(&self, mut req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        let entry = self.find(&req.input.bucket, &req.input.key)?.ok_or_else(|| s3_error!(NoSuchKey))?;
+        let version = req.input.version_id.take();
+        let entry = self.version(&req.input.bucket, &req.input.key, version.as_deref())?;
         req.input.key = entry.blob;
-        self.files().head_object(req).await
+        let mut response = self.files().head_object(req).await?;
+        (response.output.e_tag, response.output.version_id) = (Some(ETag::Strong(entry.etag)), entry.version);
+        Ok(response)
+    }
+
+    async fn put_bucket_versioning(
+        &self,
+        req: S3Request<PutBucketVersioningInput>,
+    ) -> S3Result<S3Response<PutBucketVersioningOutput>> {
+        let status = req.input.versioning_configuration.status.ok_or_else(|| s3_error!(MalformedXML))?;
+        let mut index = self.index();
+        let bucket = index.buckets.get_mut(&req.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        bucket.versioning = Some(status.as_str() == BucketVersioningStatus::ENABLED);
+        Ok(S3Response::new(PutBucketVersioningOutput::default()))
+    }
+
+    async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        let index = self.index();
+        let bucket = index.buckets.get(&req.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let name = |on| if on { BucketVersioningStatus::ENABLED } else { BucketVersioningStatus::SUSPENDED };
+        let status = bucket.versioning.map(|on| BucketVersioningStatus::from_static(name(on)));
+        Ok(S3Response::new(GetBucketVersioningOutput { status, ..Default::default() }))
     }
 
     async fn copy_object(&self, mut req: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
         let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
         self.check_bucket(&bucket)?;
-        let CopySource::Bucket { bucket: from, key: source, .. } = &mut req.input.copy_source else {
+        let CopySource::Bucket { bucket: from, key: source, version_id } = &mut req.input.copy_source else {
             return Err(s3_error!(NotImplemented));
         };
-        let entry = self.find(from, source)?.ok_or_else(|| s3_error!(NoSuchKey))?;
+        let entry = self.version(from, source, version_id.take().as_deref())?;
         *source = entry.blob.as_str().into();
         let (matching, other) = (req.input.copy_source_if_match.take(), req.input.copy_source_if_none_match.take());
         check_conditions(Some(&entry), matching, other)?;
         let blob = self.new_blob();
         req.input.key = blob.clone();
-        let response = self.files().copy_object(req).await?;
+        let mut response = self.files().copy_object(req).await?;
         let etag = response.output.copy_object_result.as_ref().and_then(|result| result.e_tag.clone());
-        self.publish(&bucket, &key, blob, strong(etag)?).await?;
+        response.output.version_id = self.publish(&bucket, &key, blob, strong(etag)?).await?;
         Ok(response)
     }
 
     async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
-        self.remove(&req.input.bucket, &req.input.key).await?;
-        Ok(S3Response::with_status(DeleteObjectOutput::default(), hyper::StatusCode::NO_CONTENT))
+        let marker = self.remove(&req.input.bucket, &req.input.key, req.input.version_id.as_deref()).await?;
+        let output = DeleteObjectOutput {
+            delete_marker: marker.as_ref().map(|_| true),
+            version_id: marker,
+            ..Default::default()
+        };
+        Ok(S3Response::with_status(output, hyper::StatusCode::NO_CONTENT))
     }
 
     async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let quiet = req.input.delete.quiet.unwrap_or(false);
         let mut deleted = Vec::new();
         for object in req.input.delete.objects {
-            self.remove(&req.input.bucket, &object.key).await?;
-            deleted.push(DeletedObject { key: Some(object.key), ..Default::default() });
+            let marker = self.remove(&req.input.bucket, &object.key, object.version_id.as_deref()).await?;
+            deleted.push(DeletedObject {
+                key: Some(object.key),
+                version_id: object.version_id,
+                delete_marker: marker.as_ref().map(|_| true),
+                delete_marker_version_id: marker,
+            });
         }
         let deleted = (!quiet).then_some(deleted);
         Ok(S3Response::new(DeleteObjectsOutput { deleted, ..Default::default() }))
@@ -129,8 +174,8 @@ impl S3 for Store {
 
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
         let index = self.index();
-        let objects = index.buckets.get(&req.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
-        Ok(S3Response::new(index::list(objects, req.input)))
+        let bucket = index.buckets.get(&req.input.bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        Ok(S3Response::new(index::list(&bucket.objects, req.input)))
     }
 
     async fn create_multipart_upload(
@@ -188,14 +233,19 @@ impl S3 for Store {
             return Err(s3_error!(EntityTooSmall));
         }
         req.input.key = upload.blob.clone();
-        let mut response = self.files().complete_multipart_upload(req).await?;
-        if let Some(future) = response.output.future.take() {
-            response.output = future.await?;
-        }
-        self.index().uploads.remove(&id);
-        self.publish(&bucket, &key, upload.blob, strong(response.output.e_tag.clone())?).await?;
-        response.output.key = Some(key);
-        Ok(response)
+        let store = self.clone();
+        to_its_end(async move {
+            let mut response = store.files().complete_multipart_upload(req).await?;
+            if let Some(future) = response.output.future.take() {
+                response.output = future.await?;
+            }
+            store.index().uploads.remove(&id);
+            response.output.version_id =
+                store.publish(&bucket, &key, upload.blob, strong(response.output.e_tag.clone())?).await?;
+            response.output.key = Some(key);
+            Ok(response)
+        })
+        .await
     }
 
     async fn abort_multipart_upload(
@@ -205,9 +255,13 @@ impl S3 for Store {
         let id = req.input.upload_id.clone();
         let upload = self.upload(&id, &req.input.bucket, &req.input.key)?;
         req.input.key = upload.blob;
-        let response = self.files().abort_multipart_upload(req).await?;
-        self.index().uploads.remove(&id);
-        Ok(response)
+        let store = self.clone();
+        to_its_end(async move {
+            let response = store.files().abort_multipart_upload(req).await?;
+            store.index().uploads.remove(&id);
+            Ok(response)
+        })
+        .await
     }
 
     async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
@@ -245,21 +299,4 @@ impl S3 for Store {
 
 fn strong(etag: Option<ETag>) -> S3Result<String> {
     etag.map(ETag::into_value).ok_or_else(|| s3_error!(InternalError))
-}
-
-fn check_conditions(
-    present: Option<&Entry>,
-    if_match: Option<ETagCondition>,
-    if_none_match: Option<ETagCondition>,
-) -> S3Result<()> {
-    let holds = |condition: &ETagCondition| match (condition, present) {
-        (ETagCondition::Any, present) => present.is_some(),
-        (ETagCondition::ETag(etag), Some(entry)) => etag.value() == entry.etag,
-        (ETagCondition::ETag(_), None) => false,
-    };
-    if if_match.is_some_and(|condition| !holds(&condition)) || if_none_match.is_some_and(|condition| holds(&condition))
-    {
-        return Err(s3_error!(PreconditionFailed));
-    }
-    Ok(())
 }

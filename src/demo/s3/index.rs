@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::SystemTime;
 
+use super::versions::Bucket;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{CommonPrefix, ETag, EncodingType, ListObjectsV2Input, ListObjectsV2Output, Object, Timestamp};
 
 /// An object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// The file that holds its bytes.
     pub(super) blob: String,
     pub(super) size: u64,
     pub(super) etag: String,
     pub(super) modified: SystemTime,
+    /// None where it was put while the bucket had no versions.
+    pub(super) version: Option<String>,
 }
 
 /// A multipart upload that is neither completed nor aborted.
@@ -31,7 +34,7 @@ pub(super) struct Upload {
 /// All buckets. A map of strings in Rust is in byte order, which is S3's.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    pub(super) buckets: BTreeMap<String, BTreeMap<String, Entry>>,
+    pub(super) buckets: BTreeMap<String, Bucket>,
     pub(super) uploads: BTreeMap<String, Upload>,
 }
 
@@ -120,7 +123,13 @@ mod tests {
     use super::*;
 
     fn objects(keys: &[&str]) -> BTreeMap<String, Entry> {
-        let entry = Entry { blob: String::new(), size: 1, etag: "e".to_owned(), modified: SystemTime::UNIX_EPOCH };
+        let entry = Entry {
+            blob: String::new(),
+            size: 1,
+            etag: "e".to_owned(),
+            modified: SystemTime::UNIX_EPOCH,
+            version: None,
+        };
         keys.iter().map(|key| ((*key).to_owned(), entry.clone())).collect()
     }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use s3s::dto::ETagCondition;
 use s3s::{S3Error, S3Result, s3_error};
 use s3s_fs::FileSystem;
 
@@ -65,23 +66,39 @@ impl Store {
 
     pub(super) fn find(&self, bucket: &str, key: &str) -> S3Result<Option<Entry>> {
         let index = self.index();
-        let objects = index.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
-        Ok(objects.get(key).cloned())
+        let bucket = index.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        Ok(bucket.objects.get(key).cloned())
     }
 
-    /// Makes a blob visible as an object and throws the one before it away.
-    pub(super) async fn publish(&self, bucket: &str, key: &str, blob: String, etag: String) -> S3Result<()> {
-        let size = tokio::fs::metadata(self.blob_path(bucket, &blob)).await.map_err(S3Error::internal_error)?.len();
-        let entry = Entry { blob, size, etag, modified: SystemTime::now() };
-        let before = {
-            let mut index = self.index();
-            let objects = index.buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
-            objects.insert(key.to_owned(), entry)
-        };
-        if let Some(before) = before {
-            self.discard(bucket, &before.blob).await;
+    /// The current version of an object, or the one that is asked for.
+    pub(super) fn version(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Entry> {
+        let index = self.index();
+        let bucket = index.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        match version {
+            None => bucket.objects.get(key).cloned().ok_or_else(|| s3_error!(NoSuchKey)),
+            Some(version) => bucket.version(key, version).cloned().ok_or_else(|| s3_error!(NoSuchVersion)),
         }
-        Ok(())
+    }
+
+    /// Makes a blob visible as an object and throws the one before it away, unless that is a version. Answers its own version.
+    pub(super) async fn publish(
+        &self,
+        bucket: &str,
+        key: &str,
+        blob: String,
+        etag: String,
+    ) -> S3Result<Option<String>> {
+        let size = tokio::fs::metadata(self.blob_path(bucket, &blob)).await.map_err(S3Error::internal_error)?.len();
+        let entry = Entry { blob, size, etag, modified: SystemTime::now(), version: None };
+        let (version, discarded) = {
+            let mut index = self.index();
+            let bucket = index.buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+            bucket.put(key, entry)
+        };
+        if let Some(discarded) = discarded {
+            self.discard(bucket, &discarded.blob).await;
+        }
+        Ok(version)
     }
 
     /// What can't be removed only takes room, in a folder that is thrown away anyway.
@@ -93,16 +110,21 @@ impl Store {
         self.inner.root.join(bucket).join(blob)
     }
 
-    pub(super) async fn remove(&self, bucket: &str, key: &str) -> S3Result<()> {
-        let removed = {
+    /// Removes an object, or one version of it for good. Answers the version of the marker that is left in its place.
+    pub(super) async fn remove(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Option<String>> {
+        let marker = self.new_blob();
+        let (marker, discarded) = {
             let mut index = self.index();
-            let objects = index.buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
-            objects.remove(key)
+            let bucket = index.buckets.get_mut(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+            match version {
+                None => bucket.delete(key, marker),
+                Some(version) => (None, bucket.forget(key, version)),
+            }
         };
-        if let Some(entry) = removed {
+        if let Some(entry) = discarded {
             self.discard(bucket, &entry.blob).await;
         }
-        Ok(())
+        Ok(marker)
     }
 
     pub(super) fn upload(&self, id: &str, bucket: &str, key: &str) -> S3Result<Upload> {
@@ -110,4 +132,22 @@ impl Store {
         let upload = upload.filter(|upload| upload.bucket == bucket && upload.key == key);
         upload.ok_or_else(|| s3_error!(NoSuchUpload))
     }
+}
+
+/// Whether what is there may be read or replaced.
+pub(super) fn check_conditions(
+    present: Option<&Entry>,
+    if_match: Option<ETagCondition>,
+    if_none_match: Option<ETagCondition>,
+) -> S3Result<()> {
+    let holds = |condition: &ETagCondition| match (condition, present) {
+        (ETagCondition::Any, present) => present.is_some(),
+        (ETagCondition::ETag(etag), Some(entry)) => etag.value() == entry.etag,
+        (ETagCondition::ETag(_), None) => false,
+    };
+    if if_match.is_some_and(|condition| !holds(&condition)) || if_none_match.is_some_and(|condition| holds(&condition))
+    {
+        return Err(s3_error!(PreconditionFailed));
+    }
+    Ok(())
 }

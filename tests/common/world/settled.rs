@@ -13,7 +13,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl World<'_> {
     /// Everything works again, and nobody changes anything: folder, bucket and catalog must come to be the same.
     pub async fn settle(&mut self) {
-        println!("{:8.3} s settling", self.presence.seconds());
+        if let Err(difference) = self.try_settle().await {
+            panic!("{difference}");
+        }
+    }
+
+    /// As [`Self::settle`]; answers what is not the same.
+    pub async fn try_settle(&mut self) -> Result<(), String> {
+        self.tell("settling");
         self.agent.s3.clear_scripts();
         self.daemon.as_mut().unwrap().until_ready().await;
         // What no event tells of, a reconciliation finds.
@@ -29,14 +36,16 @@ impl World<'_> {
             }
             self.decide().await;
             if began.elapsed() > PATIENCE {
-                panic!("not the same: {difference:?}\n{folder}\n{}\n{}", self.daemon().log_end(), self.catalog().await);
+                let (log, catalog) = (self.daemon().log_end(), self.catalog().await);
+                return Err(format!("not the same: {difference:?}\n{folder}\n{log}\n{catalog}"));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         self.assert_sound();
         let seconds = began.elapsed().as_secs_f64();
-        println!("{:8.3} s the same, after {seconds:.1} s", self.presence.seconds());
+        self.tell(&format!("the same, after {seconds:.1} s"));
         self.assert_foreign_untouched().await;
+        Ok(())
     }
 
     /// What a person does about deletions that are held, who knows that the folder is the right one.
