@@ -244,7 +244,15 @@ async fn one(worlds: Worlds, has_schema: bool, task: Task, cancel: CancellationT
         Task::Sync { wait } => wait,
     };
     let Some(lock) = pass::take_lock(&worlds, (!wait).then_some(LOCK_PATIENCE), &cancel).await? else {
-        return Ok(PassEnd { found: Default::default(), verdict: None, held: 0, damaged: 0, interrupted: true });
+        return Ok(PassEnd {
+            found: Default::default(),
+            verdict: None,
+            held: 0,
+            doubts: Vec::new(),
+            again: false,
+            damaged: 0,
+            interrupted: true,
+        });
     };
     locked(&worlds, lock, cancel, |cancel| pass::sync(&worlds, cancel)).await
 }

@@ -274,9 +274,15 @@ pub fn judge_identity(
         // Nothing that could be deleted by mistake.
         _ if rows == 0 => IdentityVerdict::Take,
         None => IdentityVerdict::Take,
-        Some(_) if complete && matched.saturating_mul(2) >= rows => IdentityVerdict::Take,
+        Some(_) if is_proven(complete, matched, rows) => IdentityVerdict::Take,
         Some(_) => IdentityVerdict::Doubt,
     }
+}
+
+/// Whether what stands in a place now is what it should be, whatever its identity says: nothing could be deleted by mistake, or a
+/// look at all of it, without any error, has found at least half of the files with equal size and mtime.
+pub fn is_proven(complete: bool, matched: u64, rows: u64) -> bool {
+    rows == 0 || (complete && matched.saturating_mul(2) >= rows)
 }
 
 /// Whether `candidate`'s file is the one seen under another path: renamed, or a hard link. The content is compared later.

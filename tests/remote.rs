@@ -626,12 +626,39 @@ async fn a_store_without_batches_gets_single_deletions_and_is_remembered() {
 #[tokio::test]
 async fn a_deletion_that_is_refused_inside_a_batch_is_told_from_those_that_were_not() {
     let (s3, bucket) = start().await;
-    let body = "<DeleteResult><Error><Key>b</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>";
+    let body = "<DeleteResult><Deleted><Key>a</Key></Deleted><Deleted><Key>c</Key></Deleted>\
+                <Error><Key>b</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>";
     s3.fail_next("DeleteObjects", 1, 200, body);
     let outcomes = bucket.delete(&[key("a"), key("b"), key("c")]).await;
     let failed: Vec<_> = outcomes.iter().filter_map(|(key, outcome)| Some((key, outcome.as_ref().err()?))).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!((failed[0].0.as_str(), failed[0].1.trouble), ("b", Trouble::Denied));
+}
+
+#[tokio::test]
+async fn an_error_in_a_batch_that_names_no_key_is_one_of_every_key_that_is_not_listed_as_deleted() {
+    let (s3, bucket) = start().await;
+    let body = "<DeleteResult><Deleted><Key>a</Key></Deleted>\
+                <Error><Code>InternalError</Code><Message>no</Message></Error></DeleteResult>";
+    s3.fail_next("DeleteObjects", 1, 200, body);
+    let outcomes = bucket.delete(&[key("a"), key("b"), key("c")]).await;
+    let told: Vec<_> = outcomes.iter().map(|(key, outcome)| (key.as_str(), outcome.as_ref().err())).collect();
+    assert!(matches!(told[..], [("a", None), ("b", Some(_)), ("c", Some(_))]), "{told:?}");
+    assert!(told.iter().filter_map(|(_, error)| *error).all(|error| error.trouble == Trouble::Server), "{told:?}");
+    assert_eq!((s3.count("DeleteObjects"), s3.count("DeleteObject")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_key_of_which_the_answer_to_a_batch_says_nothing_is_deleted_by_itself() {
+    let (s3, bucket) = start().await;
+    for name in ["a", "b", "c"] {
+        put(&bucket, name, b"x").await.unwrap();
+    }
+    s3.fail_next("DeleteObjects", 1, 200, "<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>");
+    let outcomes = bucket.delete(&[key("a"), key("b"), key("c")]).await;
+    assert!(outcomes.len() == 3 && outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
+    assert_eq!((s3.count("DeleteObjects"), s3.count("DeleteObject")), (1, 2));
+    assert_eq!(s3.keys(bucket.name()).await, ["a"], "it was believed of that one");
 }
 
 #[tokio::test]

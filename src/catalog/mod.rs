@@ -7,9 +7,12 @@ pub mod file;
 pub mod folder;
 pub mod held;
 pub mod history;
+pub mod judgement;
 pub mod lock;
+pub mod mount;
 pub mod probe;
 pub mod record;
+pub mod removal;
 pub mod restorable;
 pub mod schema;
 pub mod spool;
@@ -38,6 +41,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_secs(2);
 /// A connection that was used so recently is taken for good.
 const FRESH: Duration = Duration::from_secs(1);
+/// Paths that are changed in one statement: one over a million rows would take longer than the server allows.
+const PAGE: i64 = 5_000;
 /// The server ends a statement that takes longer.
 const STATEMENT: Duration = Duration::from_secs(20);
 /// And this is when we give up on a server that does not answer at all: the server's own limit does not help on a dead link.
@@ -243,6 +248,29 @@ impl Catalog {
         let row = self.one(what, rows)?;
         let count: i64 = self.column(what, &row, 0)?;
         Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// Runs a statement over pages of paths until there are no more, and counts them. Its last two parameters, which are added here,
+    /// are the path after which a page begins and how many it may have; it answers how many it had, and the last of them.
+    async fn in_pages(
+        &self,
+        what: &'static str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, CatalogError> {
+        let (mut total, mut after) = (0, String::new());
+        loop {
+            let mut all = parameters.to_vec();
+            all.extend([&after as &(dyn ToSql + Sync), &PAGE]);
+            let rows = self.query(what, sql, &all).await?;
+            let row = self.one(what, rows)?;
+            let count: i64 = self.column(what, &row, 0)?;
+            total += u64::try_from(count).unwrap_or(0);
+            match self.column(what, &row, 1)? {
+                Some(last) if count == PAGE => after = last,
+                Some(_) | None => return Ok(total),
+            }
+        }
     }
 
     fn one(&self, what: &'static str, rows: Vec<Row>) -> Result<Row, CatalogError> {

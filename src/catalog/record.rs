@@ -149,6 +149,7 @@ impl Kinds {
         let mut sql = INPUT.to_owned();
         if self.synced {
             sql.push_str(SYNCED);
+            sql.push_str(RETURNED);
         }
         if self.failed {
             sql.push_str(FAILED);
@@ -184,6 +185,14 @@ const SYNCED: &str = ", synced AS (
         created_at = excluded.created_at, modified_at = excluded.modified_at, mode = excluded.mode, etag = excluded.etag,
         version_id = excluded.version_id, state = 'synced', error = NULL, attempts = 0, synced_at = now(),
         mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode, racy = excluded.racy
+)";
+
+/// Whatever was held, or said of it, was about a file that was gone.
+const RETURNED: &str = ", returned AS (
+    DELETE FROM portail.held_delete WHERE ctid = ANY(ARRAY(
+        SELECT h.ctid FROM input i CROSS JOIN LATERAL (
+            SELECT ctid FROM portail.held_delete WHERE folder_id = $1 AND path = i.path LIMIT 1) h
+        WHERE i.state = 'synced'))
 )";
 
 const FAILED: &str = ", before AS (
@@ -322,46 +331,4 @@ impl<'a> Columns<'a> {
         self.inode.push(meta.map(|meta| meta.fingerprint.inode.cast_signed()));
         self.racy.push(file.is_some_and(|(_, _, racy)| racy));
     }
-}
-
-/// Marks rows as being deleted, and answers those that may be: they have an object, and nobody wants it kept.
-///
-/// # Errors
-/// If the catalog can't be written to.
-pub async fn mark_deleting(
-    catalog: &Catalog,
-    folder: FolderId,
-    paths: &[RelPath],
-) -> Result<Vec<RelPath>, CatalogError> {
-    let what = "mark files as being deleted";
-    let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-    let sql = "UPDATE portail.file SET state = 'deleting'
-         WHERE folder_id = $1 AND path = ANY($2) AND state <> 'kept' AND etag IS NOT NULL
-           AND NOT EXISTS (SELECT FROM portail.held_delete h
-               WHERE h.folder_id = $1 AND h.path = file.path AND h.decision = 'rejected')
-         RETURNING path";
-    let rows = catalog.query(what, sql, &[&folder.0, &names]).await?;
-    reached(Boundary::Deleting);
-    let mut marked = HashSet::with_capacity(rows.len());
-    for row in &rows {
-        marked.insert(catalog.column::<String>(what, row, 0)?);
-    }
-    Ok(paths.iter().filter(|path| marked.contains(path.as_str())).cloned().collect())
-}
-
-/// Takes the rows of deleted objects away and writes down that they were.
-///
-/// # Errors
-/// If the catalog can't be written to.
-pub async fn deleted(catalog: &Catalog, folder: FolderId, paths: &[RelPath]) -> Result<(), CatalogError> {
-    let names: Vec<&str> = paths.iter().map(RelPath::as_str).collect();
-    let sql = "WITH gone AS (
-             DELETE FROM portail.file WHERE folder_id = $1 AND path = ANY($2) AND state = 'deleting'
-             RETURNING path, size, md5, version_id
-         )
-         INSERT INTO portail.event (folder_id, path, kind, size, md5, version_id)
-         SELECT $1, path, 'deleted', size, md5, version_id FROM gone";
-    catalog.query("record deletions", sql, &[&folder.0, &names]).await?;
-    reached(Boundary::RowsGone);
-    Ok(())
 }

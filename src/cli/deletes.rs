@@ -1,18 +1,18 @@
 //! `agent-portail deletes`: the deletions that wait for a person.
 
-use std::fmt::Write as _;
+mod blocks;
+mod group;
+mod list;
 
 use anyhow::{Context as _, bail};
 
-use super::{DeletesCommand, Exit, UsageError, output, summary};
-use crate::agent::{application_name, endpoint_name};
+use super::{DeletesCommand, Exit, UsageError, output};
+use crate::agent::{StartError, application_name, endpoint_name};
 use crate::catalog::held::{self, Decision};
-use crate::catalog::{Catalog, folder, schema};
+use crate::catalog::schema::{self, SchemaState};
+use crate::catalog::{Catalog, folder};
 use crate::config::settings::{FolderSettings, Settings};
 use crate::model::{FolderId, Printable};
-
-/// Held deletions that are fetched at a time.
-const PAGE: i64 = 1000;
 
 /// Lists held deletions, or writes down a decision on them, which the next pass acts on.
 ///
@@ -20,7 +20,12 @@ const PAGE: i64 = 1000;
 /// If the catalog can't be used, or the folder is not known.
 pub async fn run(settings: &Settings, command: DeletesCommand) -> anyhow::Result<Exit> {
     let catalog = Catalog::open(&settings.database, &application_name(&settings.agent.name))?;
-    let is_empty = schema::state(&catalog).await? == schema::SchemaState::Missing;
+    let is_empty = match schema::state(&catalog).await? {
+        SchemaState::Missing => true,
+        SchemaState::Current => false,
+        SchemaState::Older { found, needed } => return Err(StartError::SchemaOlder { found, needed }.into()),
+        SchemaState::Newer { found, known } => return Err(StartError::SchemaNewer { found, known }.into()),
+    };
     match command {
         DeletesCommand::List { json, .. } if is_empty => {
             if !json {
@@ -31,7 +36,13 @@ pub async fn run(settings: &Settings, command: DeletesCommand) -> anyhow::Result
         DeletesCommand::Approve { .. } | DeletesCommand::Reject { .. } if is_empty => {
             bail!("decide on deletions: the catalog is empty, nothing was synced yet")
         }
-        DeletesCommand::List { json, folder } => list(settings, &catalog, json, folder.as_deref()).await,
+        DeletesCommand::List { json, folder, path } => {
+            let folders: Vec<&FolderSettings> = match folder {
+                Some(name) => vec![configured(settings, &name)?],
+                None => settings.folders.iter().collect(),
+            };
+            list::list(settings, &catalog, &folders, path.as_deref(), json).await
+        }
         DeletesCommand::Approve { folder, path: _, identity: true } => {
             let id = find(settings, &catalog, &folder).await?;
             accept_identity(&catalog, id, &folder).await
@@ -75,60 +86,9 @@ async fn accept_identity(catalog: &Catalog, id: FolderId, name: &str) -> anyhow:
     let held = held::accept_identity(catalog, id).await?;
     let name = Printable(name);
     output::print(format_args!(
-        "{name}: the next pass accepts the folder that it finds; {held} held deletions are judged anew\n"
+        "{name}: the next pass accepts the folder that it finds, with what is mounted in it; {held} held deletions are judged anew\n"
     ))?;
     Ok(Exit::Done)
-}
-
-async fn list(settings: &Settings, catalog: &Catalog, json: bool, only: Option<&str>) -> anyhow::Result<Exit> {
-    let folders: Vec<&FolderSettings> = match only {
-        Some(name) => vec![configured(settings, name)?],
-        None => settings.folders.iter().collect(),
-    };
-    let mut total = 0;
-    for folder in folders {
-        let Some(record) = folder::find(catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix).await?
-        else {
-            continue;
-        };
-        let mut after: Option<String> = None;
-        loop {
-            let page = held::held(catalog, record.id, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.path.as_str().to_owned());
-            total += page.len();
-            output::print(format_args!("{}", show(folder, &page, json)))?;
-        }
-    }
-    if total == 0 && !json {
-        output::print(format_args!("no deletion is held\n"))?;
-    }
-    Ok(if total == 0 { Exit::Done } else { Exit::Trouble })
-}
-
-fn show(folder: &FolderSettings, page: &[held::Held], json: bool) -> String {
-    let mut text = String::new();
-    for held in page {
-        let decision = held.decision.map(Decision::as_str);
-        if json {
-            let line = serde_json::json!({
-                "folder": folder.name,
-                "path": held.path.as_str(),
-                "size": held.size,
-                "md5": held.digest.map(|digest| digest.to_hex()),
-                "reason": held.reason,
-                "held_at": humantime::format_rfc3339_millis(held.held_at).to_string(),
-                "decision": decision,
-            });
-            let _ = writeln!(text, "{line}");
-        } else {
-            let size = held.size.map(summary::bytes).unwrap_or_default();
-            let decision = decision.unwrap_or("waiting");
-            let reason = Printable(&held.reason);
-            let _ = writeln!(text, "{decision:8} {}:{} ({size}): {reason}", Printable(&folder.name), held.path);
-        }
-    }
-    text
 }
 
 fn configured<'s>(settings: &'s Settings, name: &str) -> anyhow::Result<&'s FolderSettings> {

@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use super::{Exit, UsageError, output};
 use crate::agent::{application_name, endpoint_name};
 use crate::catalog::schema::{self, SchemaState};
-use crate::catalog::{self, Catalog, file, folder};
+use crate::catalog::{self, Catalog, file, folder, mount};
 use crate::config::settings::{FolderSettings, Settings};
 use crate::local::look::Root;
-use crate::model::{FolderId, Local, ObjectKey, Printable, RelPath};
+use crate::model::{FolderId, Local, Mount, ObjectKey, Printable, RelPath};
 
 /// Events of the path's history that are shown.
 const EVENTS: i64 = 10;
@@ -28,10 +28,14 @@ pub async fn run(settings: &Settings, path: &Path) -> anyhow::Result<Exit> {
     if key.is_too_long() {
         text.push_str("  its key is longer than S3 allows: shorten the path or the prefix\n");
     }
-    let local = explain_local(&folder, &path).await?;
-    text.push_str(&local);
     let catalog = Catalog::open(&settings.database, &application_name(&settings.agent.name))?;
-    match folder::find(&catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix).await? {
+    let record = folder::find(&catalog, &endpoint_name(&settings.s3), &folder.bucket, &folder.prefix).await?;
+    let mounts = match &record {
+        Some(record) => mount::known(&catalog, record.id).await?.mounts,
+        None => Vec::new(),
+    };
+    text.push_str(&explain_local(&folder, &path, mounts).await?);
+    match record {
         Some(record) => text.push_str(&explain_row(&catalog, record.id, &path).await?),
         None => text.push_str("  row      none: the folder was never synced\n"),
     }
@@ -62,10 +66,11 @@ fn locate(settings: &Settings, path: &Path) -> anyhow::Result<(FolderSettings, R
     Err(UsageError(format!("find a folder for {}: it is below none of the configured ones", path.display())).into())
 }
 
-async fn explain_local(folder: &FolderSettings, path: &RelPath) -> anyhow::Result<String> {
+async fn explain_local(folder: &FolderSettings, path: &RelPath, mounts: Vec<Mount>) -> anyhow::Result<String> {
     let (settings, path) = (folder.clone(), path.clone());
     let seen = tokio::task::spawn_blocking(move || {
         let root = Root::open(&settings)?;
+        root.set_mounts(mounts);
         Ok::<_, crate::local::look::RootError>((root.look(&path), root.excludes().rule(&path)))
     });
     let (local, rule) = seen.await??;

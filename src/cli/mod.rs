@@ -158,16 +158,24 @@ pub struct CheckArgs {
 /// Of `deletes`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DeletesCommand {
-    /// Shows the deletions that wait for a decision
+    /// Shows the deletions that wait for a decision: why, since when, what was seen, how many, and where
+    ///
+    /// Many are counted by directory; --json has them all, one a line. It also says whether the bucket keeps versions, so that a
+    /// deletion could be undone.
     List {
-        /// Print JSON
+        /// Print JSON, a line for each deletion
         #[arg(long)]
         json: bool,
         /// Only this folder
         #[arg(long, value_name = "NAME")]
         folder: Option<String>,
+        /// Only this path and what is below it
+        #[arg(long, value_name = "SUB")]
+        path: Option<String>,
     },
-    /// Lets held deletions happen, at once or in the next pass
+    /// Lets held deletions happen: at once, if the daemon runs, else in the next pass
+    ///
+    /// Each file is looked at again right before its object goes; one that is back is kept, and its approval forgotten.
     Approve {
         /// The folder
         #[arg(long, value_name = "NAME")]
@@ -175,11 +183,13 @@ pub enum DeletesCommand {
         /// Only this path and what is below it
         #[arg(long, value_name = "SUB", conflicts_with = "identity")]
         path: Option<String>,
-        /// Accept that the folder is another than the one that was synced, such as a new disk
+        /// Accept that the folder, or what is mounted in it, is another than the one that was synced, such as a new disk
         #[arg(long)]
         identity: bool,
     },
     /// Keeps the objects of held deletions for good
+    ///
+    /// Their rows become `kept`. The same happens to what nobody has decided on for 30 days.
     Reject {
         /// The folder
         #[arg(long, value_name = "NAME")]

@@ -8,7 +8,6 @@ use crate::agent::Watched;
 use crate::catalog::verification;
 use crate::config::settings::FolderSettings;
 use crate::model::Printable;
-use crate::plan;
 use crate::remote::Operation;
 use crate::sync::act::chain;
 use crate::sync::deletes::Verdict;
@@ -40,10 +39,9 @@ impl Outcome {
     /// Whether folder, bucket and catalog agree now. Foreign objects and skipped entries don't count against it.
     pub fn is_in_sync(&self) -> bool {
         self.summary.failures.count == 0
-            && self
-                .end
-                .as_ref()
-                .is_ok_and(|end| end.held == 0 && end.damaged == 0 && end.verdict == Some(Verdict::Drained))
+            && self.end.as_ref().is_ok_and(|end| {
+                end.held == 0 && end.damaged == 0 && end.doubts.is_empty() && end.verdict == Some(Verdict::Drained)
+            })
     }
 
     /// Whether a plan could be made.
@@ -107,6 +105,7 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
     write_paths(text, "objects that are not ours (kept)", &summary.foreign, String::clone);
     write_paths(text, "FAILED", &summary.failures, |(path, why)| format!("{path}: {why}"));
     if let Ok(end) = &outcome.end {
+        write_doubts(text, end);
         if end.damaged > 0 {
             let _ = writeln!(text, "  DAMAGED: {}", verification::damage(end.damaged));
         }
@@ -117,16 +116,28 @@ fn write_folder(text: &mut String, outcome: &Outcome) {
             Some(Verdict::Held { reason, doubtful_folder }) => {
                 write_held(text, outcome, end, Some(reason), *doubtful_folder)
             }
-            Some(Verdict::Drained) | None if end.held > 0 => write_held(text, outcome, end, None, false),
-            Some(Verdict::Drained) | None => {}
+            Some(Verdict::Drained | Verdict::Early) | None if end.held > 0 => {
+                write_held(text, outcome, end, None, false)
+            }
+            Some(Verdict::Drained | Verdict::Early) | None => {}
         }
+    }
+}
+
+fn write_doubts(text: &mut String, end: &PassEnd) {
+    for doubt in &end.doubts {
+        let _ = writeln!(text, "  IN DOUBT: {}; nothing below it is deleted until then", Printable(doubt));
     }
 }
 
 fn write_held(text: &mut String, outcome: &Outcome, end: &PassEnd, reason: Option<&String>, doubtful_folder: bool) {
     let reason = reason.map(|reason| format!(": {}", Printable(reason))).unwrap_or_default();
     let folder = Printable(outcome.name());
-    let _ = writeln!(text, "  HELD: {} deletions wait for your decision{reason}", end.held);
+    let what = match end.held {
+        0 => "what you have decided on waits for the folder".to_owned(),
+        held => format!("{held} deletions wait for your decision"),
+    };
+    let _ = writeln!(text, "  HELD: {what}{reason}");
     let _ = writeln!(text, "    agent-portail deletes list --folder {folder}");
     if doubtful_folder {
         let _ = writeln!(
@@ -163,10 +174,9 @@ pub fn plan_text(outcomes: &[Outcome]) -> String {
             }
             Ok(end) => {
                 let _ = writeln!(text, "{name}: {} checked; nothing was changed", outcome.summary.checked);
-                let (deletes, rows) = (end.found.deletes, end.found.rows);
-                let (percent, count) = (outcome.folder.max_delete_percent, outcome.folder.max_delete_count);
-                if plan::exceeds_threshold(deletes, rows, percent, count) || (end.found.files == 0 && deletes > 0) {
-                    let _ = writeln!(text, "  {deletes} deletions would be held for your decision");
+                write_doubts(&mut text, end);
+                if end.held > 0 {
+                    let _ = writeln!(text, "  {} deletions would be held for your decision", end.held);
                 }
                 write_paths(&mut text, "FAILED", &outcome.summary.failures, |(path, why)| format!("{path}: {why}"));
             }
@@ -191,7 +201,7 @@ fn folder_json(outcome: &Outcome) -> serde_json::Value {
     let (held, reason) = match &outcome.end {
         Ok(end) => match &end.verdict {
             Some(Verdict::Held { reason, .. } | Verdict::Postponed { reason }) => (end.held, Some(reason.clone())),
-            Some(Verdict::Drained) | None => (end.held, None),
+            Some(Verdict::Drained | Verdict::Early) | None => (end.held, None),
         },
         Err(error) => (0, Some(chain(error))),
     };
@@ -209,6 +219,7 @@ fn folder_json(outcome: &Outcome) -> serde_json::Value {
         "foreign": summary.foreign.count,
         "skipped": skipped,
         "held": held,
+        "in_doubt": outcome.end.as_ref().map(|end| end.doubts.clone()).unwrap_or_default(),
         "damaged": outcome.end.as_ref().map_or(0, |end| end.damaged),
         "failed": summary.failures.count,
         "failures": failures,

@@ -15,7 +15,7 @@ use crate::daemon::decisions::decisions;
 use crate::daemon::live::Live;
 use crate::daemon::outage::outages;
 use crate::daemon::publish::publish;
-use crate::daemon::reap::{self, Hour, Reaper};
+use crate::daemon::reap::{self, Reaper};
 use crate::daemon::reconciliations::reconciliations;
 use crate::daemon::tasks::Tasks;
 use crate::daemon::verification::verification;
@@ -66,6 +66,8 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
     let start = catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    // Before anything is looked at: what is absent below a mount that is not there must not be believed to be.
+    activity.root.set_mounts(catalog::mount::known(&worlds.catalog, record.id).await?.mounts);
     let identity = if start.rows == 0 {
         // Before the first row: were it left to the end of the first reconciliation, deletions that events tell of meanwhile could
         // not be judged, and one that breaks off would leave rows that any folder could claim.
@@ -77,6 +79,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     // Nor was all finished that it had taken off the queue, which lives on.
     activity.live.feed.take_back();
     activity.live.in_doubt.store(false, Ordering::Relaxed);
+    activity.live.set_doubts(Vec::new());
     activity.live.catching_up.store(true, Ordering::Relaxed);
     let cancel = cancel.child_token();
     let (recorder, mut recording) = Recorder::start(worlds.catalog.clone(), record.id);
@@ -84,7 +87,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let gate = Arc::new(Gate::default());
     let pipeline = pipeline(&activity, record.id, recorder, absent, Arc::clone(&gate), cancel.clone());
     let reaper = Arc::new(Reaper {
-        judging: Mutex::new(Hour::default()),
+        judging: Mutex::new(()),
         identity: std::sync::Mutex::new(identity),
         abandoned: std::sync::Mutex::default(),
     });

@@ -30,6 +30,8 @@ pub struct Live {
     pub out_of_watches: AtomicBool,
     /// The folder is not the one that was synced: no deletion is believed.
     pub in_doubt: AtomicBool,
+    /// What is mounted in the folder and can't be believed, in words.
+    doubts: Mutex<Vec<String>>,
     /// Changes that nobody has told of are being looked for: nothing is known to be in sync until a reconciliation has ended.
     pub catching_up: AtomicBool,
     /// The exclude rules in the folder were changed: it is to be opened anew.
@@ -89,6 +91,7 @@ impl Live {
             overflows: AtomicU64::new(0),
             out_of_watches: AtomicBool::new(false),
             in_doubt: AtomicBool::new(false),
+            doubts: Mutex::default(),
             catching_up: AtomicBool::new(true),
             rules_changed: AtomicBool::new(false),
             held: AtomicU64::new(0),
@@ -111,6 +114,16 @@ impl Live {
     fn lock(&self) -> MutexGuard<'_, Now> {
         // Every change is a single assignment.
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is mounted in the folder and can't be believed, in words.
+    pub fn doubts(&self) -> Vec<String> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what is mounted in the folder and can't be believed.
+    pub fn set_doubts(&self, doubts: Vec<String>) {
+        *self.doubts.lock().unwrap_or_else(PoisonError::into_inner) = doubts;
     }
 
     /// How it stands.

@@ -1,4 +1,4 @@
-//! How an active folder stands, for others to see; and whether it is still the folder that was opened.
+//! How an active folder stands, for others to see; and whether it, and what is mounted in it, is still what was opened.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use crate::catalog;
 use crate::daemon::active::Shared;
+use crate::daemon::wishes::Cause;
 use crate::local::identity;
-use crate::model::{FolderState, Identity};
-use crate::sync::deletes;
+use crate::local::mount_table::MountTable;
+use crate::local::mounts::not_there;
+use crate::model::{FolderState, Identity, RelPath};
+use crate::queue::Scope;
 use crate::sync::error::SyncError;
+use crate::sync::pipeline::blocking;
+use crate::sync::{deletes, mounts};
 
 /// How often the state is compared with what the catalog says of it.
 const PUBLISH: Duration = Duration::from_millis(500);
@@ -19,6 +24,8 @@ const PUBLISH: Duration = Duration::from_millis(500);
 pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
     let (pipeline, live) = (&shared.pipeline, &shared.activity.live);
     let mut written: Option<(FolderState, Option<String>)> = None;
+    let root = shared.activity.root.path().to_owned();
+    let mut table = blocking("mounts", move || MountTable::new(root)).await?;
     loop {
         let root = shared.activity.worlds.folder.path.clone();
         if let Some(reason) = root_trouble(root, shared.activity.seen).await {
@@ -29,6 +36,19 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
             // The supervisor opens the folder anew, when it is there again.
             pipeline.cancel.cancel();
             return Ok(());
+        }
+        let changed;
+        (table, changed) = blocking("mounts", move || {
+            let changed = table.changed();
+            (table, changed)
+        })
+        .await?;
+        // Trouble with the catalog is found out by those who need it, and the outage's end leads to a reconciliation anyway.
+        if !changed.is_empty()
+            && let Err(error) = mounts_changed(&shared, changed).await
+        {
+            tracing::debug!(error = &error as &dyn std::error::Error, "failed to look at what was mounted");
+            shared.activity.wishes.wish(Cause::Mount);
         }
         if live.rules_changed.swap(false, Ordering::Relaxed) {
             tracing::info!(folder = %pipeline.folder.name, "the exclude rules have changed; the folder is opened anew");
@@ -45,6 +65,38 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
             () = tokio::time::sleep(PUBLISH) => {}
         }
     }
+}
+
+/// Something was mounted in the folder, or unmounted: what is there now is gone through, and watched afresh, and what is not the one
+/// that is known is in doubt from now on.
+async fn mounts_changed(shared: &Shared, changed: Vec<RelPath>) -> Result<(), SyncError> {
+    let (pipeline, id, live) = (&shared.pipeline, shared.record.id, &shared.activity.live);
+    let root = Arc::clone(&pipeline.root);
+    let missing = blocking("mounts", move || root.missing_mounts()).await?;
+    let mut doubts = Vec::new();
+    for mount in missing {
+        if catalog::mount::has_objects_below(&pipeline.catalog, id, &mount.path).await? {
+            doubts.push(mounts::doubt(pipeline, &not_there(pipeline.root.path(), &mount.path)));
+        }
+    }
+    if !live.doubts().is_empty() {
+        // Some of them may be over.
+        shared.activity.wishes.wish(Cause::Mount);
+    }
+    live.set_doubts(doubts);
+    for path in changed {
+        if pipeline.root.excludes().excludes(&path) {
+            continue;
+        }
+        tracing::info!(folder = %pipeline.folder.name, path = %path, "something was mounted or unmounted at {path}");
+        // Where files may be hidden, or come back, only a look at everything tells.
+        let known = pipeline.root.mounts().iter().any(|mount| mount.path == path);
+        if known || catalog::mount::has_objects_below(&pipeline.catalog, id, &path).await? {
+            shared.activity.wishes.wish(Cause::Mount);
+        }
+        pipeline.feed.nominate_event(path, Scope::Tree);
+    }
+    Ok(())
 }
 
 async fn write_state(
@@ -85,6 +137,7 @@ fn state_of(shared: &Shared) -> (FolderState, Option<String>) {
     if live.in_doubt.load(Ordering::Relaxed) {
         reasons.push(deletes::doubt(&shared.pipeline.folder));
     }
+    reasons.extend(live.doubts());
     if live.out_of_watches.load(Ordering::Relaxed) {
         reasons.push("the kernel allows no more watches: raise fs.inotify.max_user_watches".to_owned());
     }

@@ -1,13 +1,13 @@
-//! Deletions that events have led to: gathered for a moment, judged together, and counted over an hour.
+//! Deletions that events have led to: gathered for a moment, and judged together.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::Instant;
 
 use crate::catalog::{self, CatalogError};
-use crate::model::{EventKind, FolderId, Identity, RelPath};
+use crate::model::{FolderId, Identity, RelPath};
 use crate::sync::deletes::{self, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::Pipeline;
@@ -18,16 +18,16 @@ const GATHER: Duration = Duration::from_millis(100);
 const GATHER_LONGEST: Duration = Duration::from_secs(1);
 /// Uploads that may be the other half of a rename get this long: a source that is still there is copied inside S3.
 const RENAMES: Duration = Duration::from_secs(2);
+/// And this long before too many deletions are held: a large directory may have been renamed.
+const MANY_RENAMES: Duration = Duration::from_secs(60);
 /// Paths spooled in one statement.
 const BATCH: usize = 1000;
-/// The time that the threshold is about.
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// What a folder's deletions have in common.
 #[derive(Debug)]
 pub struct Reaper {
     /// One judgement at a time, a full pass's included.
-    pub judging: Mutex<Hour>,
+    pub judging: Mutex<()>,
     /// In the catalog; none until the first full pass has taken it.
     pub identity: std::sync::Mutex<Option<Identity>>,
     /// Passes that broke off: what they have spooled is judged by nobody any more.
@@ -51,29 +51,6 @@ impl Reaper {
             catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
             self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != pass);
         }
-    }
-}
-
-/// The deletions of the last hour.
-#[derive(Debug, Default)]
-pub struct Hour {
-    deleted: VecDeque<(Instant, u64)>,
-    /// Rows that were synced when the oldest of them happened.
-    base: Option<u64>,
-}
-
-impl Hour {
-    fn forget_old(&mut self, now: Instant) {
-        while self.deleted.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) > HOUR) {
-            self.deleted.pop_front();
-        }
-        if self.deleted.is_empty() {
-            self.base = None;
-        }
-    }
-
-    fn count(&self) -> u64 {
-        self.deleted.iter().map(|(_, count)| count).sum()
     }
 }
 
@@ -112,7 +89,7 @@ async fn round(
     absent: &mut mpsc::Receiver<RelPath>,
 ) -> Result<(), SyncError> {
     let pass = catalog::folder::next_pass(&pipeline.catalog, id).await?;
-    let judged = gather(pipeline, id, reaper, pass, first, absent).await;
+    let judged = gather(pipeline, id, reaper, Gathering { pipeline, id, pass, absent, batch: vec![first] }).await;
     if judged.is_err() {
         reaper.abandon(pass);
     }
@@ -124,50 +101,90 @@ async fn gather(
     pipeline: &Arc<Pipeline>,
     id: FolderId,
     reaper: &Reaper,
-    pass: i64,
-    first: RelPath,
-    absent: &mut mpsc::Receiver<RelPath>,
+    mut gathering: Gathering<'_>,
 ) -> Result<(), SyncError> {
-    let mut batch = vec![first];
-    let deadline = tokio::time::Instant::now() + GATHER_LONGEST;
-    loop {
-        let quiet = tokio::time::Instant::now() + GATHER;
-        match tokio::time::timeout_at(quiet.min(deadline), absent.recv()).await {
-            Ok(Some(path)) => batch.push(path),
-            Ok(None) | Err(_) => break,
-        }
-        if batch.len() >= BATCH {
-            catalog::spool::spool(&pipeline.catalog, id, pass, &batch).await?;
-            batch.clear();
-        }
+    let pass = gathering.pass;
+    gathering.until_nothing_comes().await?;
+    let quiet = gathering.until_quiet(RENAMES).await?;
+    if judge(pipeline, id, reaper, pass, quiet).await? == Verdict::Early {
+        gathering.until_quiet(MANY_RENAMES).await?;
+        judge(pipeline, id, reaper, pass, true).await?;
     }
-    catalog::spool::spool(&pipeline.catalog, id, pass, &batch).await?;
-    let _ = tokio::time::timeout(RENAMES, pipeline.feed.quiet()).await;
-    judge(pipeline, id, reaper, pass).await
+    Ok(())
 }
 
-/// Judges what a pass number has spooled, in the light of the last hour.
+/// Paths on their way from the workers into the spool of a pass. Nobody else takes them, so whatever is waited for, they are taken
+/// meanwhile, or the workers would stand still.
+struct Gathering<'a> {
+    pipeline: &'a Pipeline,
+    id: FolderId,
+    pass: i64,
+    absent: &'a mut mpsc::Receiver<RelPath>,
+    batch: Vec<RelPath>,
+}
+
+impl Gathering<'_> {
+    async fn take(&mut self, path: RelPath) -> Result<(), SyncError> {
+        self.batch.push(path);
+        if self.batch.len() >= BATCH { self.spool().await } else { Ok(()) }
+    }
+
+    async fn spool(&mut self) -> Result<(), SyncError> {
+        catalog::spool::spool(&self.pipeline.catalog, self.id, self.pass, &self.batch).await?;
+        self.batch.clear();
+        Ok(())
+    }
+
+    async fn until_nothing_comes(&mut self) -> Result<(), SyncError> {
+        let deadline = Instant::now() + GATHER_LONGEST;
+        loop {
+            let quiet = Instant::now() + GATHER;
+            match tokio::time::timeout_at(quiet.min(deadline), self.absent.recv()).await {
+                Ok(Some(path)) => self.take(path).await?,
+                Ok(None) | Err(_) => return self.spool().await,
+            }
+        }
+    }
+
+    /// Waits until every path in the queue has had its first try; answers whether it came to that.
+    async fn until_quiet(&mut self, longest: Duration) -> Result<bool, SyncError> {
+        let deadline = tokio::time::sleep(longest);
+        let feed = Arc::clone(&self.pipeline.feed);
+        let quiet = feed.quiet();
+        tokio::pin!(deadline, quiet);
+        loop {
+            let ended = tokio::select! {
+                Some(path) = self.absent.recv() => {
+                    self.take(path).await?;
+                    continue;
+                }
+                () = &mut quiet => true,
+                () = &mut deadline => false,
+                () = self.pipeline.cancel.cancelled() => false,
+            };
+            self.spool().await?;
+            return Ok(ended);
+        }
+    }
+}
+
+/// Judges what a pass number has spooled. `quiet` as for [`deletes::settle`].
 ///
 /// # Errors
 /// If catalog or bucket can't be used.
-pub async fn judge(pipeline: &Arc<Pipeline>, id: FolderId, reaper: &Reaper, pass: i64) -> Result<(), SyncError> {
-    let mut hour = reaper.judging.lock().await;
-    hour.forget_old(Instant::now());
-    let base = match hour.base {
-        Some(base) => base,
-        None => catalog::folder::synced_count(&pipeline.catalog, id).await?,
-    };
-    let known = *reaper.identity.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = pipeline.report.count(EventKind::Deleted);
-    let verdict = deletes::settle_events(pipeline, id, pass, known.as_ref(), hour.count(), base).await;
-    let deleted = pipeline.report.count(EventKind::Deleted).saturating_sub(before);
-    if deleted > 0 {
-        hour.deleted.push_back((Instant::now(), deleted));
-        hour.base = Some(base);
-    }
-    if let Verdict::Postponed { reason } = verdict? {
+pub async fn judge(
+    pipeline: &Arc<Pipeline>,
+    id: FolderId,
+    reaper: &Reaper,
+    pass: i64,
+    quiet: bool,
+) -> Result<Verdict, SyncError> {
+    let _judging = reaper.judging.lock().await;
+    let known = *reaper.identity.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let verdict = deletes::settle_events(pipeline, id, pass, known.as_ref(), quiet).await?;
+    if let Verdict::Postponed { reason } = &verdict {
         tracing::info!(folder = %pipeline.folder.name, "deletions are left to the next reconciliation: {reason}");
         catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
     }
-    Ok(())
+    Ok(verdict)
 }

@@ -11,15 +11,17 @@ use crate::daemon::active::Shared;
 use crate::daemon::decisions::count_trouble;
 use crate::daemon::wishes::Cause;
 use crate::model::Identity;
-use crate::sync::deletes::{self, IdentityCheck, Verdict};
+use crate::sync::deletes::{self, IdentityCheck, Judged, Verdict};
 use crate::sync::error::SyncError;
-use crate::sync::reconcile::{Extent, reconcile};
+use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::uploads;
 
 /// Where watches are short, what they don't see is gone through this often.
 const SHORT_OF_WATCHES: Duration = Duration::from_secs(60);
 /// How long a pass waits for the queue before it judges its deletions: renames find their sources meanwhile.
 const QUIET: Duration = Duration::from_secs(30);
+/// And how long before it holds them for being too many: a large directory may have been renamed.
+const MANY_RENAMES: Duration = Duration::from_secs(600);
 
 /// A full reconciliation at the start, at intervals, and whenever one is wanted.
 pub(super) async fn reconciliations(shared: Arc<Shared>) -> Result<(), SyncError> {
@@ -99,23 +101,15 @@ async fn numbered(shared: &Shared, number: i64) -> Result<bool, SyncError> {
     if !found.ended {
         return Ok(false);
     }
-    tokio::select! {
-        _ = tokio::time::timeout(QUIET, pipeline.feed.quiet()) => {}
-        () = shared.gate.closed() => return Ok(false),
-        () = pipeline.cancel.cancelled() => return Ok(false),
-    }
-    // Read now: a person may have accepted another folder since the last one.
-    let known = known_identity(shared).await?;
-    let check = IdentityCheck { known, seen: shared.activity.seen };
-    let verdict = {
-        // Events' deletions are judged before or after, never meanwhile.
-        let _judging = shared.reaper.judging.lock().await;
-        deletes::settle(pipeline, id, number, &found, &check, synced).await?
-    };
+    let Some(judged) = judged(shared, number, &found, synced).await? else { return Ok(false) };
     let known = known_identity(shared).await?;
     *shared.reaper.identity.lock().unwrap_or_else(PoisonError::into_inner) = known;
     live.in_doubt.store(known.is_some_and(|known| known != shared.activity.seen), Ordering::Relaxed);
-    if let Verdict::Postponed { reason } = &verdict {
+    live.set_doubts(judged.doubts);
+    if judged.again {
+        shared.activity.wishes.wish(Cause::Mount);
+    }
+    if let Verdict::Postponed { reason } = &judged.verdict {
         tracing::warn!(folder = %pipeline.folder.name, "deletions are postponed: {reason}");
         catalog::spool::drop_spool(catalog, id, number).await?;
         // If the folder stays away, the supervisor takes over; if it is back already, nobody else would look for them again.
@@ -134,6 +128,32 @@ async fn numbered(shared: &Shared, number: i64) -> Result<bool, SyncError> {
         "reconciled {}: {} files, {} deletions found", pipeline.folder.name, found.files, found.deletes
     );
     Ok(true)
+}
+
+/// Waits for the queue, and judges the deletions that the pass has spooled. None, if there was an outage first.
+async fn judged(shared: &Shared, number: i64, found: &Found, synced: u64) -> Result<Option<Judged>, SyncError> {
+    let (pipeline, id) = (&shared.pipeline, shared.record.id);
+    let mut longest = QUIET;
+    loop {
+        let quiet = tokio::select! {
+            waited = tokio::time::timeout(longest, pipeline.feed.quiet()) => waited.is_ok(),
+            () = shared.gate.closed() => return Ok(None),
+            () = pipeline.cancel.cancelled() => return Ok(None),
+        };
+        // Read now: a person may have accepted another folder since the last one.
+        let known = known_identity(shared).await?;
+        let check = IdentityCheck { known, seen: shared.activity.seen };
+        let enough = quiet || longest == MANY_RENAMES;
+        let judged = {
+            // Events' deletions are judged before or after, never meanwhile.
+            let _judging = shared.reaper.judging.lock().await;
+            deletes::settle(pipeline, id, number, found, &check, synced, enough).await?
+        };
+        if judged.verdict != Verdict::Early {
+            return Ok(Some(judged));
+        }
+        longest = MANY_RENAMES;
+    }
 }
 
 /// Which folder was synced, as the catalog has it.

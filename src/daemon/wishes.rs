@@ -12,6 +12,8 @@ pub enum Cause {
     Timer,
     /// A person has accepted the folder that is there now.
     Decision,
+    /// Something was mounted in the folder, or unmounted.
+    Mount,
     /// The configuration was read again.
     Reload,
     /// An outage is over.
@@ -30,7 +32,7 @@ impl Cause {
             Self::Reload => Some("reload"),
             Self::Outage => Some("outage"),
             Self::Overflow => Some("overflow"),
-            Self::Start => None,
+            Self::Mount | Self::Start => None,
         }
     }
 }
@@ -116,7 +118,8 @@ mod tests {
 
     #[test]
     fn only_what_nobody_could_have_seen_is_nobodys_fault() {
-        let all = [Cause::Timer, Cause::Decision, Cause::Reload, Cause::Outage, Cause::Overflow, Cause::Start];
+        let all =
+            [Cause::Timer, Cause::Decision, Cause::Mount, Cause::Reload, Cause::Outage, Cause::Overflow, Cause::Start];
         let blamed: Vec<_> = all.into_iter().filter_map(Cause::blame).collect();
         assert_eq!(blamed, ["missed_event", "missed_event", "reload", "outage", "overflow"]);
         assert!(all.is_sorted());

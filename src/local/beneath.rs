@@ -29,6 +29,12 @@ impl Beneath {
         &self.fd
     }
 
+    /// As where the kernel has no `openat2`.
+    #[cfg(test)]
+    pub(crate) fn by_parts_only(&self) {
+        self.has_openat2.store(false, Ordering::Relaxed);
+    }
+
     /// Opens `path` beneath the directory; ELOOP if any part of it is a symbolic link.
     pub(crate) fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;

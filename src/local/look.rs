@@ -14,8 +14,9 @@ use rustix::io::Errno;
 use crate::config::settings::{FolderSettings, SymlinkPolicy};
 use crate::local::beneath::{Beneath, is_symlink, path_only};
 use crate::local::exclude::{ExcludeError, Excludes, IGNORE_FILE};
+use crate::local::mounts::{Known, Proof};
 use crate::local::{identity, stat};
-use crate::model::{FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
+use crate::model::{Absence, FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
 
 /// An open folder with its rules.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Root {
     symlinks: SymlinkPolicy,
     /// Of the file system, if its stamps come from another clock.
     remote_kind: Option<&'static str>,
+    known_mounts: Known,
 }
 
 /// The folder can't be used at all; its files are unknown, not absent.
@@ -91,8 +93,14 @@ impl Root {
         let remote_kind = identity::remote_kind(&fd);
         let bad_rules = |source| RootError::Excludes { path: folder.path.clone(), source };
         let no_rules = Excludes::new(&[], None).map_err(bad_rules)?;
-        let mut root =
-            Self { path, beneath: Beneath::new(fd), excludes: no_rules, symlinks: folder.symlinks, remote_kind };
+        let mut root = Self {
+            path,
+            beneath: Beneath::new(fd),
+            excludes: no_rules,
+            symlinks: folder.symlinks,
+            remote_kind,
+            known_mounts: Known::default(),
+        };
         let ignore_file = root.read_ignore_file().map_err(|source| bad_rules(ExcludeError::Read(source)))?;
         root.excludes = Excludes::new(&folder.exclude, ignore_file.as_deref()).map_err(bad_rules)?;
         Ok(root)
@@ -164,10 +172,52 @@ impl Root {
         {
             return Local::Unknown(why);
         }
-        match self.look_at(path) {
+        let seen = match self.look_at(path) {
+            Ok(seen) => classify(seen.kind, seen.meta),
+            Err(local) => local,
+        };
+        match seen {
+            Local::Absent => match self.prove_absent(path) {
+                Proof::Absent => Local::Absent,
+                Proof::Hidden(why) => Local::Unknown(why),
+                Proof::Other(local) => local,
+            },
+            seen @ (Local::Present(_) | Local::Skipped(_) | Local::Unknown(_)) => seen,
+        }
+    }
+
+    /// A look through the links of a path, whatever is mounted on the way.
+    pub(crate) fn look_through(&self, path: &RelPath) -> Local {
+        match self.follow(path, path_only()).and_then(|fd| stat::of_open(fd).map_err(unknown)) {
             Ok(seen) => classify(seen.kind, seen.meta),
             Err(local) => local,
         }
+    }
+
+    /// Opens what is beneath the root; ELOOP if any part of the path is a link.
+    pub(crate) fn open_beneath(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.beneath.open(path, flags)
+    }
+
+    pub(crate) fn known_mounts(&self) -> &Known {
+        &self.known_mounts
+    }
+
+    /// As [`Self::look`], for a file that should be gone: what stands in its place, or what was seen instead.
+    pub fn absence(&self, path: &RelPath) -> Result<Absence, Local> {
+        match self.look(path) {
+            Local::Absent => {}
+            other @ (Local::Present(_) | Local::Skipped(_) | Local::Unknown(_)) => return Err(other),
+        }
+        let stands = |path: &Path, flags| self.beneath.open(path, path_only() | flags).is_ok();
+        let parent = path.parent();
+        Ok(if stands(path.as_path(), OFlags::DIRECTORY) {
+            Absence::Directory
+        } else if parent.as_str().is_empty() || stands(parent.as_path(), OFlags::DIRECTORY) {
+            Absence::NoFile
+        } else {
+            Absence::NoDirectory
+        })
     }
 
     fn look_at(&self, path: &RelPath) -> Result<stat::Stat, Local> {
@@ -287,7 +337,7 @@ pub(crate) fn collision_message(encoded: &str) -> Box<str> {
 }
 
 /// What an entry of this kind is to us.
-fn classify(kind: FileType, meta: FileMeta) -> Local {
+pub(crate) fn classify(kind: FileType, meta: FileMeta) -> Local {
     match kind {
         FileType::RegularFile => Local::Present(meta),
         // A directory stands where the file was.
@@ -300,7 +350,7 @@ fn classify(kind: FileType, meta: FileMeta) -> Local {
     }
 }
 
-fn unknown(errno: Errno) -> Local {
+pub(crate) fn unknown(errno: Errno) -> Local {
     Local::Unknown(io::Error::from(errno).to_string().into())
 }
 
@@ -308,27 +358,59 @@ fn unknown(errno: Errno) -> Local {
 mod tests {
     use super::*;
 
+    fn settings(path: &Path, symlinks: SymlinkPolicy) -> FolderSettings {
+        FolderSettings {
+            name: "f".to_owned(),
+            path: path.to_owned(),
+            bucket: "b".to_owned(),
+            prefix: String::new(),
+            exclude: Vec::new(),
+            delete: crate::config::settings::DeletePolicy::Mirror,
+            symlinks,
+            max_delete_percent: 25.0,
+            max_delete_count: 100,
+        }
+    }
+
     #[test]
     fn the_identity_is_of_the_directory_that_is_walked_and_not_of_its_successor() {
         let home = tempfile::tempdir().unwrap();
         let (path, moved) = (home.path().join("f"), home.path().join("g"));
         std::fs::create_dir(&path).unwrap();
-        let settings = FolderSettings {
-            name: "f".to_owned(),
-            path: path.clone(),
-            bucket: "b".to_owned(),
-            prefix: String::new(),
-            exclude: Vec::new(),
-            delete: crate::config::settings::DeletePolicy::Mirror,
-            symlinks: SymlinkPolicy::Skip,
-            max_delete_percent: 25.0,
-            max_delete_count: 100,
-        };
-        let root = Root::open(&settings).unwrap();
+        let root = Root::open(&settings(&path, SymlinkPolicy::Skip)).unwrap();
         std::fs::rename(&path, &moved).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert_eq!(root.identity().unwrap(), identity::read(&moved).unwrap());
         assert_ne!(root.identity().unwrap(), identity::read(&path).unwrap());
+    }
+
+    /// What was looked at and what is opened are two things: somebody may have put a link in the way in between.
+    #[test]
+    fn a_directory_swapped_for_a_link_after_the_look_leads_nowhere() {
+        let path = |name: &str| RelPath::from_raw(name.as_bytes());
+        let skip = (SymlinkPolicy::Skip, SkipReason::Symlink);
+        let follow = (SymlinkPolicy::Follow, SkipReason::BadSymlink);
+        for ((symlinks, expected), old_kernel) in [(skip, false), (follow, false), (skip, true), (follow, true)] {
+            let home = tempfile::tempdir().unwrap();
+            let (folder, outside) = (home.path().join("f"), home.path().join("outside"));
+            for directory in [folder.join("d/sub"), outside.join("sub")] {
+                std::fs::create_dir_all(&directory).unwrap();
+                std::fs::write(directory.join("file"), directory.as_os_str().as_bytes()).unwrap();
+            }
+            let root = Root::open(&settings(&folder, symlinks)).unwrap();
+            if old_kernel {
+                root.beneath.by_parts_only();
+            }
+            let (file, directory, gone) = (path("d/sub/file"), path("d/sub"), path("d/sub/gone"));
+            assert!(matches!(root.look(&file), Local::Present(_)) && root.look(&gone) == Local::Absent);
+            std::fs::rename(folder.join("d"), home.path().join("aside")).unwrap();
+            std::os::unix::fs::symlink(&outside, folder.join("d")).unwrap();
+            let skipped = Local::Skipped(expected);
+            assert_eq!(root.open_file(&file).unwrap_err(), skipped);
+            assert_eq!(root.open_directory(&directory).unwrap_err(), skipped);
+            assert_eq!((root.look(&file), root.look(&gone)), (skipped.clone(), skipped.clone()));
+            assert_eq!(root.absence(&gone), Err(skipped), "nor is it known that anything has gone");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub mod exclude;
 pub mod hash;
 pub mod identity;
 pub mod look;
+pub mod mount_table;
+pub mod mounts;
 pub mod part_digests;
 pub mod stat;
 pub mod survey;

@@ -33,6 +33,29 @@ pub fn of_open(file: impl AsFd) -> Result<Stat, Errno> {
     Ok(from_stat(&rustix::fs::fstat(file)?))
 }
 
+/// Which mount an open file is on. It tells mounts apart that are there at the same time; a later one may have the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountId(u64);
+
+/// The mount that an open file is on.
+#[cfg(target_os = "linux")]
+pub fn mount_of(file: impl AsFd) -> Result<MountId, Errno> {
+    use rustix::fs::{StatxFlags, statx};
+    // The kernel knows by itself: no server is asked.
+    let seen = statx(file, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID)?;
+    if seen.stx_mask & StatxFlags::MNT_ID.bits() != 0 {
+        return Ok(MountId(seen.stx_mnt_id));
+    }
+    // Before Linux 5.8: the device tells, but for one file system that is mounted in another place of itself.
+    Ok(MountId(u64::from(seen.stx_dev_major) << 32 | u64::from(seen.stx_dev_minor)))
+}
+
+/// The mount that an open file is on: its device.
+#[cfg(not(target_os = "linux"))]
+pub fn mount_of(file: impl AsFd) -> Result<MountId, Errno> {
+    Ok(MountId(rustix::fs::fstat(file)?.st_dev as u64))
+}
+
 #[cfg(target_os = "linux")]
 fn stat(fd: impl AsFd, name: &[u8], flags: AtFlags) -> Result<Stat, Errno> {
     use rustix::fs::{StatxFlags, StatxTimestamp, statx};

@@ -63,7 +63,7 @@ impl Survey {
             Entry::Leaf(Local::Unknown(why)) | Entry::UnreadableDirectory(why) => {
                 self.unreadable(walked.path, why.into())
             }
-            Entry::Leaf(Local::Absent | Local::Skipped(_)) | Entry::SkippedDirectory(_) => {}
+            Entry::Leaf(Local::Absent | Local::Skipped(_)) | Entry::SkippedDirectory(_) | Entry::Mount { .. } => {}
         }
     }
 

@@ -3,6 +3,7 @@
 //! A directory's names are sorted with `/` after those of subdirectories, so that `a-b` < `a/b` < `a0`. In memory are the names
 //! of the directories that are open, one a level; nothing grows with the number of files.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
@@ -16,7 +17,8 @@ use rustix::io::Errno;
 use crate::config::settings::SymlinkPolicy;
 use crate::local::exclude::is_temporary;
 use crate::local::look::{Resolved, Root, collision_message};
-use crate::local::stat;
+use crate::local::stat::MountId;
+use crate::local::{identity, stat};
 use crate::model::{Entry, Local, RelPath, SkipReason, Walked, encode_name};
 
 /// What a walk has seen besides its entries.
@@ -73,6 +75,7 @@ struct Level {
     raw_len: usize,
     /// Without links, where links are followed: a link to it would be a circle.
     canonical: Option<PathBuf>,
+    mount: MountId,
 }
 
 impl Level {
@@ -120,6 +123,7 @@ pub fn walk(root: &Root, start: Option<&RelPath>, visitor: Visitor<'_>) -> io::R
         encoded: String::new(),
         raw: Vec::new(),
         levels: Vec::new(),
+        known: root.mounts().iter().map(|mount| mount.path.raw().into()).collect(),
         counts: WalkCounts::default(),
         on_directory: visitor.on_directory,
     };
@@ -129,6 +133,13 @@ pub fn walk(root: &Root, start: Option<&RelPath>, visitor: Visitor<'_>) -> io::R
             walk.enter(again, Some(root.path().to_owned()))?;
         }
         Some(start) => {
+            // The mounts that it lies on come first, as they would in a walk from the root.
+            for mount in root.mounts_towards(start)? {
+                let what = Entry::Mount { identity: mount.identity, mounted: mount.mounted };
+                if (visitor.sink)(Walked { path: mount.path, what }).is_break() {
+                    return Ok(walk.counts);
+                }
+            }
             if let Some(what) = walk.begin_at(start)
                 && (visitor.sink)(Walked { path: start.clone(), what }).is_break()
             {
@@ -152,8 +163,10 @@ pub fn walk(root: &Root, start: Option<&RelPath>, visitor: Visitor<'_>) -> io::R
         walk.raw.extend_from_slice(level.raw(&name));
         let walked = if collides { Some(walk.collision(&name)) } else { walk.visit(&name) };
         if let Some(what) = walked {
-            let raw = (walk.raw != walk.encoded.as_bytes()).then(|| walk.raw.clone());
-            let path = RelPath::from_encoded(walk.encoded.as_str(), raw);
+            // A directory that was entered has left its `/`.
+            let (encoded, raw) = (walk.encoded.trim_end_matches('/'), walk.raw.as_slice());
+            let raw = raw.strip_suffix(b"/").unwrap_or(raw);
+            let path = RelPath::from_encoded(encoded, (raw != encoded.as_bytes()).then(|| raw.to_vec()));
             if (visitor.sink)(Walked { path, what }).is_break() {
                 break;
             }
@@ -168,6 +181,8 @@ struct Walk<'r, 'v> {
     encoded: String,
     raw: Vec<u8>,
     levels: Vec<Level>,
+    /// What is known to be mounted.
+    known: HashSet<Box<[u8]>>,
     counts: WalkCounts,
     on_directory: &'v mut dyn FnMut(&Path),
 }
@@ -181,6 +196,8 @@ impl Walk<'_, '_> {
         match self.root.open_directory(start) {
             Ok(fd) => self.descend(Ok(fd), Some(canonical)),
             Err(Local::Absent) => None,
+            // What is known to be mounted above it says so itself, by not being there.
+            Err(Local::Unknown(_)) if self.root.hides(start) => None,
             Err(local @ Local::Present(_)) => Some(Entry::Leaf(local)),
             Err(Local::Skipped(reason)) => Some(Entry::Leaf(Local::Skipped(reason))),
             Err(Local::Unknown(why)) => Some(Entry::UnreadableDirectory(why)),
@@ -201,7 +218,8 @@ impl Walk<'_, '_> {
         if name.kind.is_directory() { Entry::UnreadableDirectory(why) } else { Entry::Leaf(Local::Unknown(why)) }
     }
 
-    /// What is reported of an entry; none for a directory that was entered, and for a file that vanished meanwhile.
+    /// What is reported of an entry; none for a file that vanished meanwhile, and for a directory that was entered, unless
+    /// something is mounted there.
     fn visit(&mut self, name: &Name) -> Option<Entry> {
         let level = self.levels.last()?;
         match name.kind {
@@ -241,7 +259,7 @@ impl Walk<'_, '_> {
     fn descend(&mut self, opened: Result<OwnedFd, Errno>, canonical: Option<PathBuf>) -> Option<Entry> {
         match opened {
             Ok(fd) => match self.enter(fd, canonical) {
-                Ok(()) => None,
+                Ok(mount) => mount,
                 Err(error) => Some(Entry::UnreadableDirectory(error.to_string().into())),
             },
             Err(Errno::NOENT) => None,
@@ -249,8 +267,16 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Reads a directory's names, sorts them and makes it the innermost level. Nothing of it counts if reading fails.
-    fn enter(&mut self, fd: OwnedFd, canonical: Option<PathBuf>) -> io::Result<()> {
+    /// Reads a directory's names, sorts them and makes it the innermost level; answers what stands there, if something is
+    /// mounted there or was. Nothing of it counts if reading fails.
+    fn enter(&mut self, fd: OwnedFd, canonical: Option<PathBuf>) -> io::Result<Option<Entry>> {
+        let mount = stat::mount_of(&fd)?;
+        let mounted = self.levels.last().is_some_and(|above| above.mount != mount);
+        let is_known = !self.levels.is_empty() && self.known.contains(self.raw.as_slice());
+        let standing = match mounted || is_known {
+            true => Some(Entry::Mount { identity: identity::of(&fd)?, mounted }),
+            false => None,
+        };
         (self.on_directory)(&self.root.path().join(OsStr::from_bytes(&self.raw)));
         let below_root = !self.raw.is_empty();
         if below_root {
@@ -266,6 +292,7 @@ impl Walk<'_, '_> {
             encoded_len: self.encoded.len(),
             raw_len: self.raw.len(),
             canonical: canonical.filter(|_| follow),
+            mount,
         };
         let read = self.read_names(&mut level);
         if let Err(error) = read {
@@ -280,7 +307,7 @@ impl Walk<'_, '_> {
         self.counts.empty_directories += u64::from(level.names.is_empty());
         level.sort();
         self.levels.push(level);
-        Ok(())
+        Ok(standing)
     }
 
     fn read_names(&mut self, level: &mut Level) -> io::Result<()> {

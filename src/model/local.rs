@@ -129,6 +129,40 @@ pub enum Local {
     Unknown(Box<str>),
 }
 
+/// What stands in the place of a file that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Absence {
+    /// Nothing: its directory is there, and has no such name.
+    NoFile,
+    /// Nothing: not even its directory.
+    NoDirectory,
+    /// A directory.
+    Directory,
+}
+
+impl Absence {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::NoFile, Self::NoDirectory, Self::Directory];
+
+    /// As the column holds it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoFile => "no_file",
+            Self::NoDirectory => "no_directory",
+            Self::Directory => "directory",
+        }
+    }
+
+    /// For a person, after a number of files.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NoFile => "not in their directory any more",
+            Self::NoDirectory => "gone with their directory",
+            Self::Directory => "in whose place a directory stands",
+        }
+    }
+}
+
 /// An entry of the folder, as the walk reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {
@@ -147,6 +181,14 @@ pub enum Entry {
     SkippedDirectory(SkipReason),
     /// A directory that could not be listed, and why. Everything below it is unknown.
     UnreadableDirectory(Box<str>),
+    /// A directory that is entered, and on which a file system is mounted or was when it was last looked at. It comes before
+    /// what lies below it.
+    Mount {
+        /// Of what stands there now.
+        identity: Identity,
+        /// Whether something is mounted there now.
+        mounted: bool,
+    },
 }
 
 impl Walked {
@@ -154,7 +196,7 @@ impl Walked {
     fn is_directory(&self) -> bool {
         match self.what {
             Entry::Leaf(_) => false,
-            Entry::SkippedDirectory(_) | Entry::UnreadableDirectory(_) => true,
+            Entry::SkippedDirectory(_) | Entry::UnreadableDirectory(_) | Entry::Mount { .. } => true,
         }
     }
 
@@ -174,6 +216,15 @@ pub struct Identity {
     pub inode: u64,
     /// Birth time of the root, where the file system has one.
     pub birth: Option<Stamp>,
+}
+
+/// A file system that is mounted below the root of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where.
+    pub path: RelPath,
+    /// Which one.
+    pub identity: Identity,
 }
 
 #[cfg(test)]

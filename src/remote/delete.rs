@@ -1,11 +1,11 @@
 //! Deletions, many in a request, in the way that the store at hand understands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
 use aws_sdk_s3::error::{BuildError, ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::operation::delete_objects::DeleteObjectsError;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::{Delete, DeletedObject, Error, ObjectIdentifier};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::answer::explain_entry;
@@ -67,7 +67,11 @@ impl Bucket {
         let mut refused = Refused::No;
         while style != Style::Single {
             match self.delete_together(keys).await {
-                Ok(outcomes) => return outcomes,
+                Ok((mut outcomes, untold)) => {
+                    // A key of which the answer says nothing is asked for by itself: that answer is about nothing else.
+                    outcomes.extend(self.delete_singly(&untold).await);
+                    return outcomes;
+                }
                 Err((error, Refused::No)) => {
                     return keys.iter().map(|&key| (key.clone(), Err(error.for_key(key)))).collect();
                 }
@@ -85,7 +89,11 @@ impl Bucket {
         self.delete_singly(keys).await
     }
 
-    async fn delete_together(&self, keys: &[&ObjectKey]) -> Result<Vec<Outcome>, (RemoteError, Refused)> {
+    /// Answers what the store has said, and the keys of which it has said nothing.
+    async fn delete_together<'k>(
+        &self,
+        keys: &[&'k ObjectKey],
+    ) -> Result<(Vec<Outcome>, Vec<&'k ObjectKey>), (RemoteError, Refused)> {
         let operation = Operation::DeleteObjects;
         let unbuildable = |error: BuildError| {
             let error: SdkError<DeleteObjectsError, _> = SdkError::construction_failure(error);
@@ -93,28 +101,28 @@ impl Bucket {
         };
         let object = |key: &&ObjectKey| ObjectIdentifier::builder().key(key.as_str()).build();
         let objects = keys.iter().map(object).collect::<Result<_, _>>().map_err(unbuildable)?;
-        let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(unbuildable)?;
+        // Not quiet: an answer that names only what went wrong can't be told from one that is not about all keys.
+        let delete = Delete::builder().set_objects(Some(objects)).quiet(false).build().map_err(unbuildable)?;
         let answer = self.sdk().delete_objects().bucket(self.name()).delete(delete).send().await;
         let answer = answer.map_err(|error| {
             let code = error.code().map(str::to_owned);
             let status = error.raw_response().map(|raw| raw.status().as_u16());
             (self.failed(operation, None, error), refusal(status, code.as_deref()))
         })?;
-        // Quiet: only what went wrong is named.
-        let mut failed: HashMap<&str, _> = answer
-            .errors()
-            .iter()
-            .filter(|entry| !matches!(entry.code(), Some("NoSuchKey" | "NoSuchVersion")))
-            .filter_map(|entry| Some((entry.key()?, explain_entry(entry.code(), entry.message()))))
-            .collect();
-        let outcome = |key: &&ObjectKey| match failed.remove(key.as_str()) {
-            None => ((*key).clone(), Ok(())),
-            Some((trouble, source)) => {
-                let (bucket, key) = (self.name().to_owned(), (*key).clone());
-                (key.clone(), Err(RemoteError { operation, bucket, key: Some(key), trouble, source }))
+        let told = Told::new(answer.deleted(), answer.errors());
+        let (mut outcomes, mut untold) = (Vec::with_capacity(keys.len()), Vec::new());
+        for &key in keys {
+            match told.of(key.as_str()) {
+                Fate::Deleted => outcomes.push((key.clone(), Ok(()))),
+                Fate::Failed(entry) => {
+                    let (trouble, source) = explain_entry(entry.code(), entry.message());
+                    let (bucket, of) = (self.name().to_owned(), Some(key.clone()));
+                    outcomes.push((key.clone(), Err(RemoteError { operation, bucket, key: of, trouble, source })));
+                }
+                Fate::Untold => untold.push(key),
             }
-        };
-        Ok(keys.iter().map(outcome).collect())
+        }
+        Ok((outcomes, untold))
     }
 
     async fn delete_singly(&self, keys: &[&ObjectKey]) -> Vec<Outcome> {
@@ -146,6 +154,53 @@ impl Bucket {
         };
         self.client.inner.delete_style.fetch_max(level, Ordering::Relaxed);
         self.client.inner.md5_on_delete.store(level > 0, Ordering::Relaxed);
+    }
+}
+
+/// What an answer to DeleteObjects says.
+struct Told<'a> {
+    deleted: HashSet<&'a str>,
+    failed: HashMap<&'a str, &'a Error>,
+    /// An error that names no key: it may be about any that is not listed as deleted.
+    nameless: Option<&'a Error>,
+}
+
+/// What it says of a key.
+#[derive(Debug, PartialEq)]
+enum Fate<'a> {
+    Deleted,
+    Failed(&'a Error),
+    Untold,
+}
+
+impl<'a> Told<'a> {
+    fn new(deleted: &'a [DeletedObject], errors: &'a [Error]) -> Self {
+        let mut told = Self {
+            deleted: deleted.iter().filter_map(DeletedObject::key).collect(),
+            failed: HashMap::with_capacity(errors.len()),
+            nameless: None,
+        };
+        for error in errors {
+            match (error.key(), error.code()) {
+                (Some(key), Some("NoSuchKey" | "NoSuchVersion")) => {
+                    told.deleted.insert(key);
+                }
+                (Some(key), _) => {
+                    told.failed.insert(key, error);
+                }
+                (None, _) => told.nameless = Some(error),
+            }
+        }
+        told
+    }
+
+    /// An error counts for more than what is listed beside it.
+    fn of(&self, key: &str) -> Fate<'a> {
+        match (self.failed.get(key).copied(), self.deleted.contains(key), self.nameless) {
+            (Some(error), ..) | (None, false, Some(error)) => Fate::Failed(error),
+            (None, true, _) => Fate::Deleted,
+            (None, false, None) => Fate::Untold,
+        }
     }
 }
 
@@ -197,6 +252,20 @@ mod tests {
         for odd in ["\0", "a\u{1}", "\u{1b}b", "a\rb", "\u{fffe}", "\u{ffff}", " a", "a ", "a\n"] {
             assert!(!fits_in_xml(odd), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_believed_only_for_the_keys_that_it_lists() {
+        let deleted = ["a", "both"].map(|key| DeletedObject::builder().key(key).build());
+        let error = |key: Option<&str>, code: &str| Error::builder().set_key(key.map(str::to_owned)).code(code).build();
+        let errors = [error(Some("b"), "AccessDenied"), error(Some("both"), "X"), error(Some("gone"), "NoSuchKey")];
+        let told = Told::new(&deleted, &errors);
+        assert_eq!((told.of("a"), told.of("gone")), (Fate::Deleted, Fate::Deleted));
+        assert_eq!((told.of("b"), told.of("both")), (Fate::Failed(&errors[0]), Fate::Failed(&errors[1])));
+        assert_eq!(told.of("c"), Fate::Untold);
+        let nameless = [error(None, "InternalError")];
+        let told = Told::new(&deleted, &nameless);
+        assert_eq!((told.of("a"), told.of("c")), (Fate::Deleted, Fate::Failed(&nameless[0])));
     }
 
     #[test]

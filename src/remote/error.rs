@@ -98,7 +98,8 @@ impl RemoteError {
                 | Operation::CompleteMultipartUpload
                 | Operation::AbortMultipartUpload
                 | Operation::ListParts
-                | Operation::ListMultipartUploads => Retry::Later,
+                | Operation::ListMultipartUploads
+                | Operation::GetBucketVersioning => Retry::Later,
             },
             Trouble::Throttled
             | Trouble::Server

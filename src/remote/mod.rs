@@ -22,6 +22,7 @@ mod operation;
 mod pace;
 mod part;
 mod unfinished;
+mod versioning;
 mod wire;
 
 pub use check::ProbeStep;
@@ -32,3 +33,4 @@ pub use large::{Arrived, LargeUpload, NotUploaded};
 pub use list::{Listing, Page};
 pub use object::{Attributes, Head, Stored, content_type};
 pub use operation::Operation;
+pub use versioning::Versioning;

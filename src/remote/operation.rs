@@ -37,11 +37,13 @@ pub enum Operation {
     ListParts,
     /// Which uploads were begun?
     ListMultipartUploads,
+    /// Does the bucket keep versions?
+    GetBucketVersioning,
 }
 
 impl Operation {
     /// All that are requests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::PutObject,
         Self::CopyObject,
         Self::HeadObject,
@@ -55,6 +57,7 @@ impl Operation {
         Self::AbortMultipartUpload,
         Self::ListParts,
         Self::ListMultipartUploads,
+        Self::GetBucketVersioning,
     ];
 
     /// As S3 names it.
@@ -74,6 +77,7 @@ impl Operation {
             Self::AbortMultipartUpload => "AbortMultipartUpload",
             Self::ListParts => "ListParts",
             Self::ListMultipartUploads => "ListMultipartUploads",
+            Self::GetBucketVersioning => "GetBucketVersioning",
         }
     }
 
@@ -92,6 +96,7 @@ impl Operation {
             Self::AbortMultipartUpload => "s3:AbortMultipartUpload",
             Self::ListParts => "s3:ListMultipartUploadParts",
             Self::ListMultipartUploads => "s3:ListBucketMultipartUploads",
+            Self::GetBucketVersioning => "s3:GetBucketVersioning",
         }
     }
 }
@@ -126,6 +131,7 @@ impl fmt::Display for Task<'_> {
             Operation::DeleteObject | Operation::DeleteObjects => "delete",
             Operation::ListObjectsV2 => "list",
             Operation::ListMultipartUploads => "look for unfinished uploads of",
+            Operation::GetBucketVersioning => "look whether there are versions of",
         };
         match self.key {
             Some(key) => write!(f, "{verb} object `{key}` in bucket `{}`", Printable(self.bucket)),
@@ -154,7 +160,8 @@ impl fmt::Display for Within {
             | Operation::DeleteObject
             | Operation::DeleteObjects
             | Operation::ListObjectsV2
-            | Operation::ListMultipartUploads => Ok(()),
+            | Operation::ListMultipartUploads
+            | Operation::GetBucketVersioning => Ok(()),
         }
     }
 }

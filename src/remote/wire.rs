@@ -120,7 +120,8 @@ impl Wire {
                 | Operation::UploadPart
                 | Operation::AbortMultipartUpload
                 | Operation::ListParts
-                | Operation::ListMultipartUploads,
+                | Operation::ListMultipartUploads
+                | Operation::GetBucketVersioning,
             )
             | None => self.answer + Duration::from_secs(body / self.slowest.max(1)),
         }

@@ -62,9 +62,12 @@ impl Work<'_> {
                 && plan::is_same_file(row, &meta.fingerprint)
                 && row.synced.as_ref().is_some_and(|synced| synced.digest == source.content.digest)
         });
-        if let Mode::Plan(_) = self.pipeline.mode {
+        if let Mode::Plan(planner) = &self.pipeline.mode {
             match renamed_from {
-                Some(from) => self.plan("copy", Some(&meta), &format!("same file as {}", from.path)),
+                Some(from) => {
+                    planner.copied_from(&from.path);
+                    self.plan("copy", Some(&meta), &format!("same file as {}", from.path));
+                }
                 None => self.plan("upload", Some(&meta), describe(cause)),
             }
             return Ok(());
@@ -230,8 +233,8 @@ impl Work<'_> {
 
 /// Shows a step of a dry run.
 pub fn plan_step(pipeline: &Pipeline, action: &'static str, path: &RelPath, size: Option<u64>, reason: &str) {
-    if let Mode::Plan(show) = &pipeline.mode {
-        show(PlannedStep {
+    if let Mode::Plan(planner) = &pipeline.mode {
+        planner.show(PlannedStep {
             action,
             folder: pipeline.folder.name.clone(),
             path: path.as_str().to_owned(),

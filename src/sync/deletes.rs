@@ -1,19 +1,23 @@
 //! Deletions, the only thing here that can't be undone: they are spooled while the merge runs, judged together when it has
 //! ended, and then either drained, each after a fresh look, or held for a person.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::boundary::{Boundary, reached};
 use crate::catalog;
+use crate::catalog::judgement::FoundBy;
+use crate::catalog::spool::Kind;
 use crate::config::settings::FolderSettings;
 use crate::local::identity;
-use crate::model::{FolderId, Identity, RelPath};
+use crate::model::{FolderId, Identity};
 use crate::plan::{self, IdentityVerdict};
 use crate::sync::error::SyncError;
+use crate::sync::held;
+use crate::sync::judge::{Case, TOO_MANY};
+use crate::sync::mounts;
 use crate::sync::pipeline::{Pipeline, blocking};
 use crate::sync::reconcile::Found;
-use crate::sync::removal::{PAGE, drain, identity_of_open, still_absent};
+use crate::sync::removal::{drain, identity_of_open};
 
 /// What the pass knows of the folder's identity.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +45,19 @@ pub enum Verdict {
         /// In words.
         reason: String,
     },
+    /// They are too many, but paths are still under way that may turn out to be the other halves of renames: nothing was done.
+    Early,
+}
+
+/// What a full pass's judgement has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    /// Of the deletions.
+    pub verdict: Verdict,
+    /// What is mounted in the folder and can't be believed, in words.
+    pub doubts: Vec<String>,
+    /// Something that is mounted was accepted: what it had hidden is for another pass, which is wanted now.
+    pub again: bool,
 }
 
 /// What is to be done where the folder is not the one that was synced.
@@ -53,7 +70,8 @@ pub fn doubt(folder: &FolderSettings) -> String {
     )
 }
 
-/// Judges the deletions that a full pass has spooled, and acts accordingly.
+/// Judges the deletions that a full pass has spooled, and acts accordingly. `quiet` says that no path is under way any more, or that
+/// it was waited for long enough.
 pub async fn settle(
     pipeline: &Arc<Pipeline>,
     id: FolderId,
@@ -61,16 +79,23 @@ pub async fn settle(
     found: &Found,
     check: &IdentityCheck,
     rows_synced: u64,
-) -> Result<Verdict, SyncError> {
+    quiet: bool,
+) -> Result<Judged, SyncError> {
+    let catalog = &pipeline.catalog;
+    let unsure = |reason: &str| Judged {
+        verdict: postponed(reason),
+        doubts: mounts::doubts(pipeline, &found.veils),
+        again: false,
+    };
     match identity_now(pipeline).await? {
         Ok(now) if now == check.seen => {}
-        Ok(_) => return Ok(postponed("the folder was replaced by another one during the pass")),
-        Err(error) => return Ok(postponed(&format!("the folder could not be looked at after the pass: {error}"))),
+        Ok(_) => return Ok(unsure("the folder was replaced by another one during the pass")),
+        Err(error) => return Ok(unsure(&format!("the folder could not be looked at after the pass: {error}"))),
     }
     let verdict =
         plan::judge_identity(check.known.as_ref(), &check.seen, found.is_complete(), found.matched, found.rows);
     if verdict == IdentityVerdict::Take {
-        catalog::folder::take_identity(&pipeline.catalog, id, &check.seen).await?;
+        catalog::folder::take_identity(catalog, id, &check.seen).await?;
         if check.known.is_some() {
             tracing::warn!(
                 folder = %pipeline.folder.name,
@@ -79,64 +104,39 @@ pub async fn settle(
             );
         }
     }
-    if found.is_complete() {
-        forget_returned(pipeline, id, pass).await?;
-    }
-    catalog::held::apply_rejections(&pipeline.catalog, id).await?;
-    // A path that is tried again may be found gone at any time; what it spools from here on is for the next pass to judge.
-    let pass = catalog::spool::seal(&pipeline.catalog, id, pass).await?;
-    let tally = catalog::spool::tally(&pipeline.catalog, id, pass).await?;
-    // Then not even what was begun or renamed may go: only what a person has approved.
-    let doubtful = verdict == IdentityVerdict::Doubt || found.files == 0;
-    let to_judge = if doubtful { tally.fresh() + tally.deleting + tally.renamed } else { tally.fresh() };
-    let reason = if to_judge == 0 {
-        None
-    } else if verdict == IdentityVerdict::Doubt {
-        Some(format!(
-            "the folder is not the one that was synced (another file system or directory is at {}), and only {} of {} files are as they were",
-            pipeline.folder.path.display(),
-            found.matched,
-            found.rows
-        ))
-    } else if found.files == 0 {
-        Some("the folder has no file at all; is it mounted?".to_owned())
-    } else {
-        over_threshold(pipeline, tally.fresh() + tally.held, rows_synced)
+    let mounts::Accepted { doubts, again } = mounts::judge(pipeline, id, &found.veils).await?;
+    held::forget_returned(pipeline, id, pass).await?;
+    catalog::held::apply_rejections(catalog, id).await?;
+    held::expire(pipeline, id).await?;
+    let same_folder = verdict != IdentityVerdict::Doubt;
+    let mut case = Case::open(pipeline, id, pass, FoundBy::Reconciliation, same_folder, Some(rows_synced)).await?;
+    case.complete = found.is_complete();
+    let verdict = match case.to_hold(pipeline, found, verdict) {
+        Some((_, kinds)) if kinds == TOO_MANY && !quiet => Verdict::Early,
+        hold => {
+            let doubtful_folder = verdict == IdentityVerdict::Doubt;
+            carry_out(pipeline, id, pass, &case, hold, doubtful_folder).await?
+        }
     };
-    let judged = carry_out(pipeline, id, pass, reason, doubtful).await?;
-    Ok(match judged {
-        Verdict::Held { reason, .. } => Verdict::Held { reason, doubtful_folder: verdict == IdentityVerdict::Doubt },
-        other @ (Verdict::Drained | Verdict::Postponed { .. }) => other,
-    })
+    Ok(Judged { verdict, doubts, again })
 }
 
-/// Judges deletions that events have led to. `before` were deleted in the last hour, when the folder had `rows_synced`.
+/// Judges deletions that events have led to. `quiet` as for [`settle`].
 pub async fn settle_events(
     pipeline: &Arc<Pipeline>,
     id: FolderId,
     pass: i64,
     known: Option<&Identity>,
-    before: u64,
-    rows_synced: u64,
+    quiet: bool,
 ) -> Result<Verdict, SyncError> {
     if Some(identity_of_open(pipeline).await?) != known.copied() {
         return Ok(postponed("the folder is not the one that was synced; the next reconciliation judges"));
     }
-    let tally = catalog::spool::tally(&pipeline.catalog, id, pass).await?;
-    let reason = match tally.fresh() {
-        0 => None,
-        fresh => over_threshold(pipeline, before + fresh + tally.held, rows_synced),
-    };
-    carry_out(pipeline, id, pass, reason, false).await
-}
-
-fn over_threshold(pipeline: &Pipeline, deletes: u64, rows_synced: u64) -> Option<String> {
-    let (percent, count) = (pipeline.folder.max_delete_percent, pipeline.folder.max_delete_count);
-    plan::exceeds_threshold(deletes, rows_synced, percent, count).then(|| {
-        format!(
-            "{deletes} deletions of {rows_synced} files exceed max_delete = {percent}% and max_delete_count = {count}"
-        )
-    })
+    let case = Case::open(pipeline, id, pass, FoundBy::Events, true, None).await?;
+    match case.over_threshold(pipeline) {
+        Some(_) if !quiet => Ok(Verdict::Early),
+        hold => carry_out(pipeline, id, pass, &case, hold.map(|reason| (reason, TOO_MANY)), false).await,
+    }
 }
 
 async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, SyncError> {
@@ -144,43 +144,36 @@ async fn identity_now(pipeline: &Pipeline) -> Result<std::io::Result<Identity>, 
     blocking("identity", move || identity::read(&path)).await
 }
 
-/// Forgets held deletions whose file is back, or of which nothing is left. A complete pass has not spooled them, but that is not
-/// enough: a file that has gone since the pass went by is held by those who saw it go.
-async fn forget_returned(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
-    let mut after: Option<RelPath> = None;
-    loop {
-        let start = after.as_ref().map(RelPath::as_str);
-        let page = catalog::held::not_spooled(&pipeline.catalog, id, pass, start, PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        after = Some(last.clone());
-        let with_row = page.iter().filter(|(_, has_row)| *has_row).map(|(path, _)| path.clone()).collect();
-        let gone: HashSet<RelPath> = still_absent(pipeline, with_row).await?.into_iter().collect();
-        let over: Vec<RelPath> = page.into_iter().map(|(path, _)| path).filter(|path| !gone.contains(path)).collect();
-        catalog::held::forget(&pipeline.catalog, id, &over).await?;
-    }
-}
+/// What is acted on, unless it is held.
+const TO_ACT_ON: [Kind; 4] = [Kind::Approved, Kind::Deleting, Kind::Renamed, Kind::Fresh];
 
-/// Holds what must be held, and drains the rest.
+/// Holds what must be held, of which kinds and why, and drains the rest.
 async fn carry_out(
     pipeline: &Arc<Pipeline>,
     id: FolderId,
     pass: i64,
-    reason: Option<String>,
-    doubtful: bool,
+    case: &Case,
+    hold: Option<(String, &[Kind])>,
+    doubtful_folder: bool,
 ) -> Result<Verdict, SyncError> {
-    if let Some(reason) = &reason {
-        let held = if doubtful {
-            catalog::spool::hold_all(&pipeline.catalog, id, pass, reason).await?
-        } else {
-            catalog::spool::hold(&pipeline.catalog, id, pass, reason).await?
+    let mut verdict = Verdict::Drained;
+    let held = hold.as_ref().map_or(&[][..], |(_, kinds)| *kinds);
+    let free: Vec<Kind> = TO_ACT_ON.into_iter().filter(|kind| !held.contains(kind)).collect();
+    if let Some((reason, kinds)) = hold {
+        // Files that are back, or can't be seen any more, are not held; the next pass finds out.
+        let gone = case.hold(pipeline, id, pass, &reason, kinds).await?;
+        verdict = match gone + case.tally.held {
+            0 => postponed("the files that were to be deleted were seen again, or could not be seen, right before"),
+            _ => Verdict::Held { reason, doubtful_folder },
         };
-        tracing::warn!(folder = %pipeline.folder.name, action = "held", held, "{held} deletions are held: {reason}");
-    } else {
-        catalog::spool::leave_held(&pipeline.catalog, id, pass).await?;
     }
     reached(Boundary::Judged);
-    drain(pipeline, id, pass).await?;
-    Ok(reason.map_or(Verdict::Drained, |reason| Verdict::Held { reason, doubtful_folder: false }))
+    drain(pipeline, id, pass, &free).await?;
+    if !pipeline.cancel.is_cancelled() {
+        catalog::spool::drop_spool(&pipeline.catalog, id, pass).await?;
+    }
+    reached(Boundary::Unspooled);
+    Ok(verdict)
 }
 
 fn postponed(reason: &str) -> Verdict {

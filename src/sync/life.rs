@@ -64,6 +64,10 @@ async fn attempt(pipeline: &Pipeline, job: &Job, known: &mut KnownPath) -> Resul
         Some(local) => local,
         None => look(pipeline, &job.path).await?,
     };
+    if matches!(local, Local::Unknown(_)) && is_hidden(pipeline, &job.path).await? {
+        // Below a mount that is in doubt, as the folder's state says: the file has not failed.
+        return Ok(Settled::Done);
+    }
     let row = known.row.as_ref();
     let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
     let work =
@@ -96,6 +100,11 @@ async fn attempt(pipeline: &Pipeline, job: &Job, known: &mut KnownPath) -> Resul
 async fn look(pipeline: &Pipeline, path: &Arc<RelPath>) -> Result<Local, SyncError> {
     let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(path));
     blocking("look", move || root.look(&path)).await
+}
+
+async fn is_hidden(pipeline: &Pipeline, path: &Arc<RelPath>) -> Result<bool, SyncError> {
+    let (root, path) = (Arc::clone(&pipeline.root), Arc::clone(path));
+    blocking("look", move || root.hides(&path)).await
 }
 
 /// A file that was read and recorded may have gone with its directory meanwhile. Events tell of the directory only, and what has

@@ -91,6 +91,8 @@ impl Merge {
             Entry::Leaf(local) => (Some(local.clone()), local.clone()),
             Entry::SkippedDirectory(reason) => (None, Local::Skipped(*reason)),
             Entry::UnreadableDirectory(why) => (None, Local::Unknown(why.clone())),
+            // It is walked. What is mounted there has to do with what is absent only.
+            Entry::Mount { .. } => return None,
         };
         self.shadows.push(Shadow { prefix: format!("{}/", walked.path.as_str()), local: below });
         own

@@ -15,16 +15,17 @@ use crate::model::{FolderId, FolderState};
 use crate::queue::Pace;
 use crate::remote::Bucket;
 use crate::sync::act::chain;
-use crate::sync::deletes::{self, IdentityCheck, Verdict};
+use crate::sync::deletes::{self, IdentityCheck, Judged, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::feed::Feed;
 use crate::sync::pipeline::{Bounds, Mode, Pipeline, PlannedStep, blocking};
+use crate::sync::planned::Planner;
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
 use crate::sync::unrecorded::Unrecorded;
 use crate::sync::unseen::Unseen;
-use crate::sync::{uploads, worker};
+use crate::sync::{mounts, uploads, worker};
 
 /// What a pass works with.
 #[derive(Clone)]
@@ -70,8 +71,12 @@ pub struct PassEnd {
     pub found: Found,
     /// What became of the deletions; none in a dry run, and when the pass was interrupted.
     pub verdict: Option<Verdict>,
-    /// Deletions that wait for a person.
+    /// Deletions that wait for a person, or would after a dry run.
     pub held: u64,
+    /// What is mounted in the folder and can't be believed, in words.
+    pub doubts: Vec<String>,
+    /// Another pass is wanted, which finds what a mount that was accepted had hidden.
+    pub again: bool,
     /// Files that the daemon's verification has found damaged, and that nobody has replaced since.
     pub damaged: u64,
     /// It was stopped before its end.
@@ -105,7 +110,11 @@ pub async fn take_lock(
 /// Syncs the folder once. The caller holds the writer's lock, and cancels the pass if it is lost.
 pub async fn sync(worlds: &Worlds, cancel: CancellationToken) -> Result<PassEnd, SyncError> {
     let record = worlds.claim().await?;
-    let result = sync_claimed(worlds, &record, cancel).await;
+    let mut result = sync_claimed(worlds, &record, cancel.clone()).await;
+    if result.as_ref().is_ok_and(|end| end.again && !end.interrupted) {
+        // The identity may have been taken, too.
+        result = sync_claimed(worlds, &worlds.claim().await?, cancel).await;
+    }
     let (state, reason) = match &result {
         Ok(end) if end.interrupted => (FolderState::Degraded, Some("the last pass was interrupted".to_owned())),
         Ok(end) => judge(worlds, end),
@@ -129,6 +138,7 @@ fn judge(worlds: &Worlds, end: &PassEnd) -> (FolderState, Option<String>) {
     if let Some(Verdict::Held { doubtful_folder: true, .. }) = &end.verdict {
         reasons.push(deletes::doubt(&worlds.folder));
     }
+    reasons.extend(end.doubts.iter().cloned());
     if end.held > 0 {
         reasons.push(format!("{} deletions are held", end.held));
     }
@@ -174,15 +184,21 @@ pub async fn plan(
     show: Arc<dyn Fn(PlannedStep) + Send + Sync>,
     cancel: CancellationToken,
 ) -> Result<PassEnd, SyncError> {
-    let (root, _) = open_root(&worlds.folder).await?;
+    let (root, seen) = open_root(&worlds.folder).await?;
     let record = if schema {
         catalog::folder::find(&worlds.catalog, &worlds.endpoint, worlds.bucket.name(), &worlds.folder.prefix).await?
     } else {
         None
     };
     let id = record.map(|record| record.id);
-    let pipeline = pipeline(worlds, root, id, 0, id.is_some(), Mode::Plan(show), cancel);
-    run(&pipeline, None).await
+    let planner = Arc::new(Planner::new(show));
+    let pipeline = pipeline(worlds, root, id, 0, id.is_some(), Mode::Plan(Arc::clone(&planner)), cancel);
+    let mut end = run(&pipeline, None).await?;
+    if let (Some(record), true, false) = (record, end.found.ended, end.interrupted) {
+        let check = IdentityCheck { known: record.identity, seen };
+        end.held = planner.show_deletions(&pipeline, record.id, &end.found, &check).await?;
+    }
+    Ok(end)
 }
 
 /// Opens the folder, and says which one it is.
@@ -246,7 +262,7 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
         // and so deletes nothing.
         () = pipeline.cancel.cancelled() => Ok(Found::default()),
     };
-    let mut verdict = None;
+    let mut judged = None;
     let result = match found {
         Ok(found) => {
             let quiet = tokio::select! {
@@ -256,8 +272,8 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
             };
             match (judge, pipeline.id) {
                 (Some((check, synced)), Some(id)) if quiet && found.ended && !pipeline.cancel.is_cancelled() => {
-                    deletes::settle(pipeline, id, pipeline.pass, &found, &check, synced).await.map(|judged| {
-                        verdict = Some(judged);
+                    deletes::settle(pipeline, id, pipeline.pass, &found, &check, synced, true).await.map(|ended| {
+                        judged = Some(ended);
                         found
                     })
                 }
@@ -277,5 +293,9 @@ async fn run(pipeline: &Arc<Pipeline>, judge: Option<(IdentityCheck, u64)>) -> R
     if !pipeline.cancel.is_cancelled() {
         uploads::sweep(pipeline).await?;
     }
-    Ok(PassEnd { found, verdict, held: 0, damaged: 0, interrupted: pipeline.cancel.is_cancelled() })
+    let (verdict, doubts, again) = match judged {
+        Some(Judged { verdict, doubts, again }) => (Some(verdict), doubts, again),
+        None => (None, mounts::doubts(pipeline, &found.veils), false),
+    };
+    Ok(PassEnd { found, verdict, held: 0, doubts, again, damaged: 0, interrupted: pipeline.cancel.is_cancelled() })
 }

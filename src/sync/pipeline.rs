@@ -20,6 +20,7 @@ use crate::remote::{Bucket, RemoteError, Trouble};
 use crate::sync::error::{Failure, PathError, SyncError};
 use crate::sync::feed::Feed;
 use crate::sync::gate::Gate;
+use crate::sync::planned::Planner;
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
 use crate::sync::throttle::Throttle;
@@ -52,7 +53,7 @@ pub struct Bounds {
 /// A step that a dry run shows instead of taking it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct PlannedStep {
-    /// `upload`, `copy`, `adopt`, `touch`, `delete`, `keep`, `drop-row`.
+    /// `upload`, `copy`, `adopt`, `touch`, `delete`, `held`, `keep`, `drop-row`.
     pub action: &'static str,
     /// The folder's name.
     pub folder: String,
@@ -73,7 +74,7 @@ pub enum Mode {
     /// It acts.
     Act(Recorder),
     /// It only tells what it would do.
-    Plan(Arc<dyn Fn(PlannedStep) + Send + Sync>),
+    Plan(Arc<Planner>),
 }
 
 /// Sets a watch on a directory; afresh, if it has just appeared and may have been elsewhere meanwhile.

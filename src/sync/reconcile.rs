@@ -10,10 +10,11 @@ use crate::catalog;
 use crate::model::{Entry, Local, RelPath, Remote, Row, Walked};
 use crate::plan::{self, Decision};
 use crate::queue::Hint;
-use crate::sync::act;
 use crate::sync::error::SyncError;
+use crate::sync::mounts::Mounting;
 use crate::sync::pipeline::{Mode, Pipeline};
 use crate::sync::streams::{Sight, Streams};
+use crate::sync::veils::Veil;
 
 /// Deletions that are spooled in one statement.
 const SPOOL_BATCH: usize = 1000;
@@ -33,12 +34,16 @@ pub struct Found {
     pub rows: u64,
     /// Rows whose file is there with equal size and mtime.
     pub matched: u64,
-    /// Deletions that were spooled, or that a dry run has shown.
+    /// Rows whose file may be hidden, since what is mounted above them is in doubt.
+    pub hidden: u64,
+    /// What is in doubt so.
+    pub veils: Vec<Veil>,
+    /// Deletions that were spooled, or that a dry run has found.
     pub deletes: u64,
 }
 
 impl Found {
-    /// Whether everything was seen.
+    /// Whether everything that is there was seen.
     pub fn is_complete(&self) -> bool {
         self.ended && self.unknown == 0
     }
@@ -63,12 +68,14 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> 
     };
     pipeline.unseen.forget_within(within);
     pipeline.unrecorded.forget_within(within);
+    let mounting = Mounting::open(pipeline, matches!(extent, Extent::Folder)).await?;
     let mut streams = Streams::open(pipeline, extent).await?;
     let mut merging = Merging {
         pipeline,
         pass,
         began,
         lists: matches!(extent, Extent::Folder),
+        mounting,
         found: Found::default(),
         spool: Vec::new(),
     };
@@ -81,6 +88,7 @@ pub async fn reconcile(pipeline: &Arc<Pipeline>, extent: &Extent, pass: i64) -> 
     }
     merging.flush_spool().await?;
     let mut found = merging.found;
+    found.veils = merging.mounting.veils.into_vec();
     if found.ended {
         let counts = streams.end(pipeline).await?;
         found.directories = counts.directories;
@@ -95,6 +103,7 @@ struct Merging<'p> {
     began: Instant,
     /// Whether there is a listing, so that an object that it does not show is missing.
     lists: bool,
+    mounting: Mounting,
     found: Found,
     spool: Vec<RelPath>,
 }
@@ -104,15 +113,16 @@ impl Merging<'_> {
         let report = &self.pipeline.report;
         report.checked.fetch_add(1, Ordering::Relaxed);
         let Some(local) = seen.local.take() else {
-            if let Some(walked) = seen.entry {
-                self.take_directory(&walked);
-            }
-            return Ok(());
+            return match seen.entry {
+                Some(walked) => self.take_directory(&walked).await,
+                None => Ok(()),
+            };
         };
         self.found.rows += u64::from(seen.row.is_some());
+        let mut same = false;
         if let Local::Present(meta) = &local {
             self.found.files += 1;
-            let same = seen
+            same = seen
                 .row
                 .as_ref()
                 .and_then(|row| row.fingerprint)
@@ -122,8 +132,12 @@ impl Merging<'_> {
         let is_entry = seen.entry.is_some();
         let remote = seen.remote(self.lists);
         let Some(path) = seen.take_path() else { return Ok(()) };
+        let hidden = self.mounting.veils.over(path.as_str()).filter(|_| local == Local::Absent);
+        let (local, hidden) = hidden.map_or((local, false), |why| (Local::Unknown(why.into()), true));
+        self.mounting.veils.count(path.as_str(), seen.row.as_ref(), &local, same, hidden);
         match &local {
             Local::Skipped(reason) if is_entry => report.skipped(&path, *reason),
+            Local::Unknown(_) if hidden => self.found.hidden += u64::from(seen.row.is_some()),
             Local::Unknown(_) => {
                 self.found.unknown += 1;
                 // Its own trouble is looked at afresh, and recorded; what lies below a directory that can't be read is not.
@@ -143,17 +157,22 @@ impl Merging<'_> {
         self.decide(path, seen.row.as_ref(), &local, remote, seen.listed_at).await
     }
 
-    fn take_directory(&mut self, walked: &Walked) {
+    async fn take_directory(&mut self, walked: &Walked) -> Result<(), SyncError> {
         match &walked.what {
             Entry::SkippedDirectory(reason) => self.pipeline.report.skipped(&walked.path, *reason),
             Entry::UnreadableDirectory(why) => {
                 self.found.unknown += 1;
+                self.mounting.veils.count_unreadable(&walked.path);
                 self.pipeline.unseen.add(&walked.path);
                 tracing::error!(path = %walked.path, error = %why, "failed to list the directory {}: {why}", walked.path);
                 self.pipeline.report.failed(&walked.path, &format!("list the directory: {why}"));
             }
+            Entry::Mount { identity, mounted } => {
+                self.mounting.take(self.pipeline, &walked.path, *identity, *mounted).await?
+            }
             Entry::Leaf(_) => {}
         }
+        Ok(())
     }
 
     async fn decide(
@@ -171,8 +190,8 @@ impl Merging<'_> {
             Decision::Foreign => self.pipeline.report.foreign(&path),
             Decision::Delete => {
                 self.found.deletes += 1;
-                if let Mode::Plan(_) = self.pipeline.mode {
-                    act::plan_step(self.pipeline, "delete", &path, None, "the file is gone");
+                if let Mode::Plan(planner) = &self.pipeline.mode {
+                    planner.found_gone(&path);
                     return Ok(());
                 }
                 // A single directory's deletions are judged with those of other events; a full pass judges its own.

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::catalog;
 use crate::catalog::file::Asked;
+use crate::catalog::removal::Doomed;
+use crate::catalog::spool::{Kind, Spooled};
 use crate::local::identity;
 use crate::local::look::RootError;
 use crate::logging::success;
@@ -22,59 +24,76 @@ pub(super) const PAGE: i64 = 1000;
 /// Paths whose deletion is tried again, and after what pause.
 type Pauses = HashMap<RelPath, Duration>;
 
-/// Acts on what the spool still holds, a page at a time.
-pub(super) async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64) -> Result<(), SyncError> {
-    let mut after: Option<RelPath> = None;
+/// Acts on what the spool has of these kinds, a page at a time.
+pub(super) async fn drain(pipeline: &Arc<Pipeline>, id: FolderId, pass: i64, kinds: &[Kind]) -> Result<(), SyncError> {
+    let mut after = String::new();
     while !pipeline.cancel.is_cancelled() {
-        let start = after.as_ref().map(RelPath::as_str);
-        let page = catalog::spool::next_page(&pipeline.catalog, id, pass, start, PAGE).await?;
+        let page = catalog::spool::page(&pipeline.catalog, id, pass, kinds, &after, PAGE).await?;
         let Some(last) = page.last() else { break };
-        after = Some(last.clone());
+        last.path.as_str().clone_into(&mut after);
         // Nobody may upload what is being removed. A path that is in the queue is looked at by a worker anyway.
-        let claims = pipeline.feed.claim(page.clone());
-        let removed = remove_absent(pipeline, id, &claims).await;
+        let claims = pipeline.feed.claim(page.iter().map(|spooled| spooled.path.clone()).collect());
+        let removed = remove_absent(pipeline, id, &page, &claims).await;
         for claim in &claims {
             let again = removed.as_ref().ok().and_then(|again| again.get(&*claim.path));
             pipeline.feed.settle(claim, again.map_or(Settled::Done, |&pause| Settled::Failed { pause }));
         }
         removed?;
-        catalog::spool::unspool(&pipeline.catalog, id, pass, &page).await?;
     }
     Ok(())
 }
 
 /// Removes those whose file is gone; answers which are to be tried again, and after what pause.
-async fn remove_absent(pipeline: &Arc<Pipeline>, id: FolderId, claims: &[Job]) -> Result<Pauses, SyncError> {
+async fn remove_absent(
+    pipeline: &Arc<Pipeline>,
+    id: FolderId,
+    page: &[Spooled],
+    claims: &[Job],
+) -> Result<Pauses, SyncError> {
     let paths = claims.iter().map(|claim| RelPath::clone(&claim.path)).collect();
-    let gone = still_absent(pipeline, paths).await?;
-    spend_approvals(pipeline, id, claims.iter().map(|claim| &*claim.path), &gone).await?;
-    remove(pipeline, id, &gone).await
+    let Looked { gone, back } = look_again(pipeline, paths).await?;
+    spend_approvals(pipeline, id, &back).await?;
+    let fresh: HashSet<&RelPath> =
+        page.iter().filter(|spooled| spooled.kind == Kind::Fresh).map(|spooled| &spooled.path).collect();
+    let doomed: Vec<Doomed> = gone.into_iter().map(|path| Doomed { counts: fresh.contains(&path), path }).collect();
+    remove(pipeline, id, &doomed).await
 }
 
 /// An approval holds for a file that is gone, and an object that is ours. For any other path it is spent without a deletion: should
-/// its file go again, a person decides again. Only for the paths at hand, since a person may be approving others this moment.
-async fn spend_approvals<'p>(
-    pipeline: &Pipeline,
-    id: FolderId,
-    paths: impl Iterator<Item = &'p RelPath>,
-    doomed: &[RelPath],
-) -> Result<(), SyncError> {
-    let doomed: HashSet<&RelPath> = doomed.iter().collect();
-    let spent: Vec<&RelPath> = paths.filter(|path| !doomed.contains(path)).collect();
-    if !spent.is_empty() {
-        catalog::held::forget_approved(&pipeline.catalog, id, &spent).await?;
+/// its file go again, a person decides again. Only for the paths at hand, since a person may be approving others this moment; and
+/// not for those of which nothing could be seen, such as what lies below a file system that is not mounted now.
+async fn spend_approvals(pipeline: &Pipeline, id: FolderId, paths: &[RelPath]) -> Result<(), SyncError> {
+    if !paths.is_empty() {
+        catalog::held::forget_approved(&pipeline.catalog, id, paths).await?;
     }
     Ok(())
 }
 
+/// What a fresh look has shown. What could not be seen is in neither.
+struct Looked {
+    gone: Vec<RelPath>,
+    /// Something that is no directory stands there: the file, or a link.
+    back: Vec<RelPath>,
+}
+
 /// The fresh look that each deletion needs right before it.
-pub(super) async fn still_absent(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<Vec<RelPath>, SyncError> {
+async fn look_again(pipeline: &Arc<Pipeline>, paths: Vec<RelPath>) -> Result<Looked, SyncError> {
     let root = Arc::clone(&pipeline.root);
-    let look = move || paths.into_iter().filter(|path| root.look(path) == Local::Absent).collect();
-    let gone = blocking("look", look).await?;
+    let looked = blocking("look", move || {
+        let mut looked = Looked { gone: Vec::with_capacity(paths.len()), back: Vec::new() };
+        for path in paths {
+            match root.look(&path) {
+                Local::Absent => looked.gone.push(path),
+                Local::Present(_) | Local::Skipped(_) => looked.back.push(path),
+                Local::Unknown(_) => {}
+            }
+        }
+        looked
+    })
+    .await?;
     // Afterwards: had it been another one meanwhile, nobody could tell what was seen.
     identity_of_open(pipeline).await?;
-    Ok(gone)
+    Ok(looked)
 }
 
 /// A file that came back in the last moment has a row that says `deleting`: its object is still there, but nobody vouches for it
@@ -90,11 +109,14 @@ async fn nominate_returned(pipeline: &Arc<Pipeline>, marked: Vec<RelPath>, doome
 }
 
 /// Row `deleting`, object, row gone: a crash anywhere in between is finished by the next pass.
-async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Result<Pauses, SyncError> {
-    let marked = catalog::record::mark_deleting(&pipeline.catalog, id, paths).await?;
-    spend_approvals(pipeline, id, paths.iter(), &marked).await?;
+async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, doomed: &[Doomed]) -> Result<Pauses, SyncError> {
+    let marked = catalog::removal::begin(&pipeline.catalog, id, doomed).await?;
+    let ours: HashSet<&RelPath> = marked.iter().collect();
+    let others: Vec<RelPath> =
+        doomed.iter().filter(|doomed| !ours.contains(&doomed.path)).map(|doomed| doomed.path.clone()).collect();
+    spend_approvals(pipeline, id, &others).await?;
     // A page is one request, and the rows took a moment: look again at what is about to go.
-    let doomed = still_absent(pipeline, marked.clone()).await?;
+    let doomed = look_again(pipeline, marked.clone()).await?.gone;
     nominate_returned(pipeline, marked, &doomed).await;
     if doomed.is_empty() {
         return Ok(Pauses::new());
@@ -124,8 +146,7 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, paths: &[RelPath]) -> Re
             None => failed.push((path, "the store did not answer for it".to_owned(), Retry::Later)),
         }
     }
-    catalog::record::deleted(&pipeline.catalog, id, &gone).await?;
-    catalog::held::forget(&pipeline.catalog, id, &gone).await?;
+    catalog::removal::end(&pipeline.catalog, id, &gone).await?;
     pipeline.report.done_many(EventKind::Deleted, gone.len() as u64);
     match fatal {
         Some(error) => Err(pipeline.remote_fatal(error)),

@@ -17,6 +17,7 @@ use crate::model::{Entry, FolderId, Local, RelPath, Remote};
 use crate::sync::error::SyncError;
 use crate::sync::pass::{self, Worlds};
 use crate::sync::pipeline::{Mode, Pipeline};
+use crate::sync::planned::Planner;
 use crate::sync::reconcile::Extent;
 use crate::sync::record::Recorder;
 use crate::sync::report::Report;
@@ -82,12 +83,16 @@ pub async fn verify(
     cancel: CancellationToken,
 ) -> Result<Verified, SyncError> {
     let (root, _) = pass::open_root(&worlds.folder).await?;
-    let (mut known, mut number, mut mode, mut recording) = (known, 0, Mode::Plan(Arc::new(|_| {})), None);
+    let (mut known, mut number, mut mode, mut recording) =
+        (known, 0, Mode::Plan(Arc::new(Planner::new(Arc::new(|_| {})))), None);
     if options.repair {
         let record = worlds.claim().await?;
         (known, number) = (Some(record.id), catalog::folder::begin_pass(&worlds.catalog, record.id).await?.number);
         let (recorder, task) = Recorder::start(worlds.catalog.clone(), record.id);
         (mode, recording) = (Mode::Act(recorder), Some(task));
+    }
+    if let Some(id) = known {
+        root.set_mounts(catalog::mount::known(&worlds.catalog, id).await?.mounts);
     }
     let pipeline = pass::pipeline(worlds, root, known, number, known.is_some(), mode, cancel);
     let verifier = Arc::new(Verifier {
@@ -215,7 +220,8 @@ impl Going<'_> {
                 let detail = format!("the directory can't be listed, and nothing below it was verified: {why}");
                 self.verifier.tell(&walked.path, vec![judge::Finding { kind: Kind::Unreadable, detail }], None).await;
             }
-            Entry::Leaf(_) => {}
+            // What is absent below one that is not the one that is known is found to be unknown when it is looked at again.
+            Entry::Mount { .. } | Entry::Leaf(_) => {}
         }
         Ok(())
     }

@@ -343,6 +343,7 @@ impl Seen {
             ("POST", false) if has("delete") => "DeleteObjects",
             ("GET", false) if has("list-type") => "ListObjectsV2",
             ("GET", false) if has("uploads") => "ListMultipartUploads",
+            ("GET", false) if has("versioning") => "GetBucketVersioning",
             ("HEAD", false) => "HeadBucket",
             ("PUT", false) => "CreateBucket",
             _ => "Other",

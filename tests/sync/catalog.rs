@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use agent_portail::catalog::file::{self, Range};
 use agent_portail::catalog::folder::{self, Claim};
-use agent_portail::catalog::held::{self, Decision};
+use agent_portail::catalog::held;
 use agent_portail::catalog::lock::{Attempt, try_lock};
 use agent_portail::catalog::record::{self, Change};
 use agent_portail::catalog::schema::{self, SchemaState};
-use agent_portail::catalog::spool::{self, Tally};
 use agent_portail::catalog::{Catalog, CatalogError, Cause};
 use agent_portail::model::{
     Digest, ETag, EventKind, FileMeta, Fingerprint, FolderId, Identity, ObjectKey, RelPath, Retry, RowState, Stamp,
@@ -20,14 +19,14 @@ use crate::common::agent::until;
 use crate::common::pg::Database;
 
 /// A migrated database with one folder.
-struct World {
-    db: Database,
-    catalog: Catalog,
-    folder: FolderId,
+pub(crate) struct World {
+    pub(crate) db: Database,
+    pub(crate) catalog: Catalog,
+    pub(crate) folder: FolderId,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let db = Database::new().await;
         let catalog = Catalog::open(db.settings(), "test").unwrap();
         schema::migrate(&catalog).await.unwrap();
@@ -35,34 +34,16 @@ impl World {
         Self { db, catalog, folder }
     }
 
-    async fn apply(&self, changes: &[Change]) -> Vec<(usize, CatalogError)> {
+    pub(crate) async fn apply(&self, changes: &[Change]) -> Vec<(usize, CatalogError)> {
         record::apply(&self.catalog, self.folder, changes).await.unwrap()
     }
 
     /// Rows that are synced.
-    async fn with_synced(paths: &[&str]) -> Self {
+    pub(crate) async fn with_synced(paths: &[&str]) -> Self {
         let world = Self::new().await;
         let changes: Vec<Change> = paths.iter().map(|path| synced(path, EventKind::Uploaded)).collect();
         assert!(world.apply(&changes).await.is_empty());
         world
-    }
-
-    async fn spool(&self, pass: i64, paths: &[&str]) {
-        let paths: Vec<RelPath> = paths.iter().map(|path| path_of(path)).collect();
-        spool::spool(&self.catalog, self.folder, pass, &paths).await.unwrap();
-    }
-
-    async fn spooled(&self, pass: i64) -> Vec<String> {
-        let page = spool::next_page(&self.catalog, self.folder, pass, None, 100).await.unwrap();
-        page.iter().map(|path| path.as_str().to_owned()).collect()
-    }
-
-    async fn tally(&self, pass: i64) -> Tally {
-        spool::tally(&self.catalog, self.folder, pass).await.unwrap()
-    }
-
-    async fn decide(&self, sub: Option<&str>, decision: Decision) -> u64 {
-        held::decide(&self.catalog, self.folder, sub, decision, "test").await.unwrap()
     }
 }
 
@@ -70,12 +51,12 @@ fn claim<'a>(agent: &'a str, prefix: &'a str) -> Claim<'a> {
     Claim { agent, name: "files", path: Path::new("/srv/files"), endpoint: "aws", bucket: "bucket", prefix }
 }
 
-fn path_of(text: &str) -> RelPath {
+pub(crate) fn path_of(text: &str) -> RelPath {
     RelPath::from_raw(text.as_bytes())
 }
 
 /// Every path has an inode and a digest of its own, but for what follows a `=`.
-fn synced(path: &str, kind: EventKind) -> Change {
+pub(crate) fn synced(path: &str, kind: EventKind) -> Change {
     let mut digest = [0; 16];
     let identity = path.split_once('=').map_or(path, |(_, shared)| shared);
     for (i, byte) in identity.bytes().enumerate() {
@@ -95,7 +76,7 @@ fn synced(path: &str, kind: EventKind) -> Change {
     }
 }
 
-fn failed(path: &str, error: &str) -> Change {
+pub(crate) fn failed(path: &str, error: &str) -> Change {
     Change::Failed { path: path_of(path), key: ObjectKey::new("p/", &path_of(path)), error: error.to_owned() }
 }
 
@@ -317,151 +298,6 @@ async fn a_batch_that_the_database_can_t_take_at_all_is_refused_whole() {
     let error = record::apply(&world.catalog, world.folder, &[synced("a", EventKind::Uploaded)]).await.unwrap_err();
     assert_eq!(error.retry(), Retry::Fatal, "{error:?}");
     assert!(error.to_string().contains("agent-portail migrate"), "{error}");
-}
-
-#[tokio::test]
-async fn a_removal_goes_by_way_of_deleting_and_spares_what_is_kept() {
-    let world = World::with_synced(&["a", "b", "kept"]).await;
-    world.apply(&[failed("never", "x"), Change::Kept { path: path_of("kept") }]).await;
-    let all = ["a", "b", "kept", "never", "not there"].map(path_of);
-    let marked = record::mark_deleting(&world.catalog, world.folder, &all).await.unwrap();
-    assert_eq!(marked, ["a", "b"].map(path_of));
-    record::deleted(&world.catalog, world.folder, &all[..1]).await.unwrap();
-    record::deleted(&world.catalog, world.folder, &all[2..]).await.unwrap();
-    let expected =
-        [("b", "deleting"), ("kept", "kept"), ("never", "failed")].map(|(p, s)| (p.to_owned(), s.to_owned()));
-    assert_eq!(world.db.states().await, expected);
-    assert_eq!(world.db.events("a").await, ["uploaded", "deleted"]);
-}
-
-#[tokio::test]
-async fn a_spool_is_sorted_by_what_may_be_done_with_it() {
-    let paths = [
-        "renamed=1",
-        "stays=1",
-        "gone-too=2",
-        "and-too=2",
-        "deleting",
-        "approved",
-        "rejected",
-        "held",
-        "fresh",
-        "kept",
-    ];
-    let world = World::with_synced(&paths).await;
-    record::mark_deleting(&world.catalog, world.folder, &[path_of("deleting")]).await.unwrap();
-    world.apply(&[Change::Kept { path: path_of("kept") }]).await;
-    world.spool(1, &["approved", "rejected", "held"]).await;
-    assert_eq!(spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap(), 3);
-    assert_eq!(world.spooled(1).await, [""; 0], "what is held leaves the spool");
-    world.decide(Some("approved"), Decision::Approve).await;
-    world.decide(Some("rejected"), Decision::Reject).await;
-    let all: Vec<&str> = paths.iter().copied().filter(|path| *path != "stays=1").collect();
-    world.spool(2, &all).await;
-    world.spool(2, &["fresh", "no row of this name"]).await;
-    let expected = Tally { total: 7, deleting: 1, renamed: 1, approved: 1, held: 1 };
-    assert_eq!(world.tally(2).await, expected);
-    assert_eq!(world.tally(1).await, Tally::default(), "passes don't mix");
-    assert_eq!(spool::hold(&world.catalog, world.folder, 2, "more").await.unwrap(), 3);
-    spool::leave_held(&world.catalog, world.folder, 2).await.unwrap();
-    assert_eq!(world.spooled(2).await, ["approved", "deleting", "no row of this name", "renamed=1"]);
-    assert_eq!(held::held_count(&world.catalog, world.folder).await.unwrap(), 4);
-    assert_eq!(world.db.events("fresh").await, ["uploaded", "held"]);
-    assert_eq!(held::apply_rejections(&world.catalog, world.folder).await.unwrap(), 1);
-    assert_eq!(world.db.value("SELECT state FROM portail.file WHERE path = 'rejected'").await, "kept");
-}
-
-#[tokio::test]
-async fn what_is_held_already_does_not_become_the_source_of_a_rename_when_its_hard_link_is_held() {
-    let both = ["held=1", "fresh=1"];
-    let world = World::with_synced(&both).await;
-    world.spool(1, &both).await;
-    assert_eq!(spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap(), 2);
-    // One was back for a while.
-    held::forget(&world.catalog, world.folder, &[path_of("fresh=1")]).await.unwrap();
-    world.spool(2, &both).await;
-    assert_eq!(world.tally(2).await, Tally { total: 2, held: 1, ..Tally::default() });
-    assert_eq!(spool::hold(&world.catalog, world.folder, 2, "test").await.unwrap(), 1);
-    assert_eq!(world.spooled(2).await, [""; 0], "nothing is left to be deleted");
-}
-
-#[tokio::test]
-async fn a_decision_covers_a_path_and_what_lies_below_it() {
-    let paths = ["a", "a!", "a-b", "a.b", "a/", "a/b", "a/b/c", "a/é", "a0", "aa", "A/b", "b%", "b%/c", "bxc"];
-    let world = World::with_synced(&paths).await;
-    world.spool(1, &paths).await;
-    spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap();
-    let decided = async || {
-        world
-            .db
-            .column("SELECT path FROM portail.held_delete WHERE decision IS NOT NULL ORDER BY path COLLATE \"C\"")
-            .await
-    };
-    assert_eq!(world.decide(Some("a/b"), Decision::Approve).await, 2);
-    assert_eq!(decided().await, ["a/b", "a/b/c"]);
-    assert_eq!(world.decide(Some("/a/"), Decision::Approve).await, 4);
-    assert_eq!(decided().await, ["a", "a/b", "a/b/c", "a/é"]);
-    assert_eq!(world.decide(Some("b%"), Decision::Reject).await, 2);
-    assert_eq!(decided().await, ["a", "a/b", "a/b/c", "a/é", "b%", "b%/c"]);
-    assert_eq!(world.decide(Some("c"), Decision::Approve).await, 0);
-    assert_eq!(held::accept_identity(&world.catalog, world.folder).await.unwrap(), 8);
-    assert_eq!(world.decide(None, Decision::Reject).await, 6);
-    let held = held::held(&world.catalog, world.folder, Some("a/b"), 2).await.unwrap();
-    assert_eq!(held.iter().map(|held| held.path.as_str()).collect::<Vec<_>>(), ["a/b/c", "a/é"]);
-    assert!(held.iter().all(|held| held.decision == Some(Decision::Reject) && held.size == Some(7)));
-}
-
-#[tokio::test]
-async fn a_decision_is_announced() {
-    use futures_util::{StreamExt as _, stream};
-    use secrecy::ExposeSecret as _;
-    let world = World::with_synced(&["a"]).await;
-    let settings = world.db.settings();
-    let mut config = tokio_postgres::Config::new();
-    config.host(&settings.host).port(settings.port).dbname(&settings.name).user(&settings.user);
-    config.password(settings.password.as_ref().unwrap().expose_secret());
-    let (client, mut connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
-    let mut messages = Box::pin(stream::poll_fn(move |cx| connection.poll_message(cx)));
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = messages.next().await {
-            if let tokio_postgres::AsyncMessage::Notification(note) = message {
-                let _ = tell.send((note.channel().to_owned(), note.payload().to_owned()));
-            }
-        }
-    });
-    client.batch_execute(&format!("LISTEN {}", held::DECISION_CHANNEL)).await.unwrap();
-    world.decide(None, Decision::Approve).await;
-    let note = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.unwrap().unwrap();
-    assert_eq!(note, (held::DECISION_CHANNEL.to_owned(), world.folder.0.to_string()));
-}
-
-#[tokio::test]
-async fn held_deletes_that_a_pass_has_not_found_are_told_from_those_of_which_nothing_is_left() {
-    let world = World::with_synced(&["a", "b", "c", "d"]).await;
-    world.spool(1, &["a", "b", "c", "d"]).await;
-    spool::hold(&world.catalog, world.folder, 1, "test").await.unwrap();
-    world.apply(&[Change::Dropped { path: path_of("c") }]).await;
-    world.spool(2, &["a"]).await;
-    let not_spooled = async |after, limit| {
-        let found = held::not_spooled(&world.catalog, world.folder, 2, after, limit).await.unwrap();
-        found.into_iter().map(|(path, has_row)| (path.as_str().to_owned(), has_row)).collect::<Vec<_>>()
-    };
-    let expected = [("b", true), ("c", false), ("d", true)].map(|(path, has_row)| (path.to_owned(), has_row));
-    assert_eq!(not_spooled(None, 10).await, expected);
-    assert_eq!(not_spooled(Some("b"), 1).await, expected[1..2]);
-}
-
-#[tokio::test]
-async fn a_pass_begins_with_an_empty_spool_and_the_next_number() {
-    let world = World::with_synced(&["a", "b"]).await;
-    world.apply(&[failed("c", "x")]).await;
-    let first = folder::begin_pass(&world.catalog, world.folder).await.unwrap();
-    assert_eq!((first.rows, first.synced), (3, 2));
-    world.spool(first.number, &["a"]).await;
-    let second = folder::begin_pass(&world.catalog, world.folder).await.unwrap();
-    assert_eq!(second.number, first.number + 1);
-    assert_eq!(world.spooled(first.number).await, [""; 0]);
 }
 
 #[tokio::test]

@@ -110,8 +110,82 @@ async fn another_folder_is_accepted_as_soon_as_a_person_says_so() {
     agent.run(&["deletes", "approve", "--folder", "files"]).await.expect_code(0);
     daemon.until_same_content().await;
     daemon.until_state("in_sync").await;
-    // Events' deletions are judged again, as too many within the hour.
+    // Events' deletions are judged again. What was approved does not count in the hour.
     agent.remove("dir/0");
+    daemon.until_same_content().await;
+    assert_eq!(daemon.done("deleted").await, 7);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_started_again_and_again_remembers_the_hour() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    agent.remove("dir/0");
+    daemon.until_in_sync().await;
+    daemon.stop().await;
+    let daemon = Daemon::settled(&agent).await;
+    agent.remove("dir/1");
+    daemon.until_in_sync().await;
+    daemon.kill().await;
+    let daemon = Daemon::settled(&agent).await;
+    agent.remove("dir/2");
     daemon.until_folder("it is held", |folder| folder["held_deletes"] == 1).await;
+    let reason = agent.db.value("SELECT reason FROM portail.held_delete").await;
+    assert!(reason.starts_with("1 deletions, and 2 in the hour before, of 8 files exceed"), "{reason}");
+    assert_eq!(agent.db.value("SELECT found_by FROM portail.judgement").await, "events");
+    daemon.stop().await;
+    // Nor does it slip through when somebody makes a single pass.
+    assert_eq!(agent.troubled().await.number("held"), 1);
+    let daemon = Daemon::start(&agent).await;
+    daemon.until_state("degraded").await;
+    assert_eq!(agent.s3.keys(&agent.bucket).await.len(), 6);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn renames_of_the_hour_do_not_count() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    for i in 0..5 {
+        std::fs::rename(agent.path(&format!("dir/{i}")), agent.path(&format!("{i} renamed"))).unwrap();
+        daemon.until_in_sync().await;
+    }
+    agent.remove("dir/5");
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_large_directory_that_is_renamed_is_waited_for_and_not_held() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    // Far longer than renames are waited for where there is no reason to.
+    agent.s3.script(|seen| (seen.operation == "CopyObject").then_some(Reply::Late(Duration::from_secs(4))));
+    std::fs::rename(agent.path("dir"), agent.path("renamed")).unwrap();
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    assert_eq!(agent.db.count("SELECT count(*) FROM portail.event WHERE kind = 'held'").await, 0);
+    assert_eq!(daemon.done("copied").await, 8);
+    daemon.assert_seen_by_events_alone().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_file_that_is_back_is_held_no_more_as_soon_as_an_event_tells() {
+    let agent = careful().await;
+    let daemon = Daemon::settled(&agent).await;
+    for i in 0..5 {
+        agent.remove(&format!("dir/{i}"));
+    }
+    daemon.until_folder("they are held", |folder| folder["held_deletes"] == 5).await;
+    for i in 0..5 {
+        agent.write(format!("dir/{i}"), "back");
+    }
+    daemon.until_in_sync().await;
+    daemon.until_state("in_sync").await;
+    daemon.assert_seen_by_events_alone().await;
     daemon.stop().await;
 }

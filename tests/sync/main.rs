@@ -9,7 +9,9 @@ mod common;
 
 mod adopt;
 mod agents;
+mod approvals;
 mod catalog;
+mod catalog_deletes;
 mod catalog_past;
 mod catalog_tls;
 mod check;
@@ -31,6 +33,8 @@ mod deletes;
 mod download;
 mod dry_run;
 mod identity;
+mod losses;
+mod mounts;
 mod names;
 mod outage;
 mod pass;

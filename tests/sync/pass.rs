@@ -87,6 +87,40 @@ async fn a_change_of_mode_moves_the_row_too() {
 }
 
 #[tokio::test]
+async fn stamps_of_long_ago_and_of_the_future_are_stamps_like_others() {
+    use std::time::{Duration, UNIX_EPOCH};
+    let agent = Agent::start().await;
+    let stamps = [
+        ("moon", UNIX_EPOCH - Duration::from_millis(14_182_940_500), "-14182940.500000000"),
+        ("first", UNIX_EPOCH, "0.000000000"),
+        ("tomorrow", UNIX_EPOCH + Duration::from_secs(4_102_444_800), "4102444800.000000000"),
+    ];
+    let stamp = |name: &str, time| {
+        std::fs::File::options().write(true).open(agent.path(name)).unwrap().set_modified(time).unwrap();
+    };
+    for (name, time, _) in stamps {
+        agent.write(name, name);
+        stamp(name, time);
+    }
+    assert_eq!(agent.synced().await.done("uploaded"), 3);
+    for (name, time, text) in stamps {
+        let object = agent.s3.object(&agent.bucket, name).await.unwrap();
+        assert_eq!(object.metadata["mtime"], text, "{name}");
+        let row = format!("SELECT modified_at = to_timestamp({text}) FROM portail.file WHERE path = '{name}'");
+        assert_eq!(agent.db.value(&row).await, "t", "{name}: {time:?}");
+    }
+    agent.s3.reset_counts();
+    assert_eq!(agent.synced().await.done("uploaded"), 0);
+    assert_eq!(agent.s3.counts(), [("ListObjectsV2", 1)].into(), "and are believed");
+    for (name, time, _) in stamps {
+        agent.write(name, name.to_uppercase());
+        stamp(name, time);
+    }
+    assert_eq!(agent.synced().await.done("uploaded"), 3, "equal size and mtime hide nothing");
+    agent.assert_same_content().await;
+}
+
+#[tokio::test]
 async fn a_deleted_file_leaves_bucket_and_catalog() {
     let agent = Agent::start().await;
     for name in ["a", "b", "d/c"] {

@@ -9,7 +9,7 @@ use agent_portail::agent::{Passes, Task};
 use agent_portail::catalog::folder::{self, Claim};
 use agent_portail::catalog::held::{self, Decision};
 use agent_portail::catalog::record::{self, Change};
-use agent_portail::catalog::spool;
+use agent_portail::catalog::removal::{self, Doomed};
 use agent_portail::catalog::{Catalog, Cause, schema};
 use agent_portail::config::settings::Settings;
 use agent_portail::config::{ConfigFile, Sources, load};
@@ -114,7 +114,8 @@ async fn a_rejected_deletion_is_kept_even_if_its_removal_had_begun() {
     assert_eq!(database.state("begun"), "kept");
     // A rejection that comes after the pass has looked at them all.
     database.held(id, "late", "'rejected'");
-    let marked = record::mark_deleting(&database.catalog, id, &[path("late"), path("begun")]).await.unwrap();
+    let doomed = ["late", "begun"].map(|name| Doomed { path: path(name), counts: true });
+    let marked = removal::begin(&database.catalog, id, &doomed).await.unwrap();
     assert_eq!(marked, []);
     assert_eq!(database.state("late"), "synced");
 }
@@ -139,20 +140,6 @@ async fn a_failure_does_not_make_a_kept_object_one_that_may_be_deleted() {
     assert_eq!(database.state("s"), "failed");
     assert_eq!(database.sql("SELECT count(*) FROM portail.file WHERE error = 'unreadable' AND attempts = 2"), "3");
     assert_eq!(database.sql("SELECT count(*) FROM portail.event WHERE kind = 'failed'"), "3", "told once each");
-}
-
-#[tokio::test]
-async fn what_is_spooled_after_the_judgement_waits_for_the_next_pass() {
-    let database = Database::start().await;
-    let id = database.folder("").await;
-    for name in ["a", "b"] {
-        database.row(id, name, "synced");
-    }
-    spool::spool(&database.catalog, id, 7, &[path("a")]).await.unwrap();
-    let judged = spool::seal(&database.catalog, id, 7).await.unwrap();
-    spool::spool(&database.catalog, id, 7, &[path("b")]).await.unwrap();
-    assert_eq!(spool::tally(&database.catalog, id, judged).await.unwrap().total, 1);
-    assert_eq!(spool::next_page(&database.catalog, id, judged, None, 10).await.unwrap(), [path("a")]);
 }
 
 /// A folder, a bucket and a catalog.

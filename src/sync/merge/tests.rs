@@ -5,11 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{FileMeta, Fingerprint, Stamp};
+use crate::model::{FileMeta, Fingerprint, Identity, Stamp};
 
 fn file() -> Local {
     let fingerprint = Fingerprint { size: 1, mtime: Stamp(0), ctime: Stamp(0), inode: 1 };
     Local::Present(FileMeta { fingerprint, birth: None, mode: 0, uid: 0, gid: 0 })
+}
+
+fn mount() -> Entry {
+    Entry::Mount { identity: Identity { fs_id: None, inode: 1, birth: None }, mounted: true }
 }
 
 fn path(name: &str) -> RelPath {
@@ -126,15 +130,23 @@ enum Kind {
     Link,
     Unreadable,
     Excluded,
+    Mount,
 }
 
 fn any_kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![5 => Just(Kind::File), 1 => Just(Kind::Link), 1 => Just(Kind::Unreadable), 1 => Just(Kind::Excluded)]
+    prop_oneof![
+        5 => Just(Kind::File),
+        1 => Just(Kind::Link),
+        1 => Just(Kind::Unreadable),
+        1 => Just(Kind::Excluded),
+        1 => Just(Kind::Mount),
+    ]
 }
 
 /// Turns paths into what a walk would report: nothing lies below a leaf, and the order is that of the keys.
 fn to_walk(tree: &BTreeMap<String, Kind>) -> Vec<Walked> {
-    let leaves: BTreeSet<&String> = tree.keys().collect();
+    let is_leaf = |kind: &Kind| !matches!(kind, Kind::Mount);
+    let leaves: BTreeSet<&String> = tree.iter().filter(|(_, kind)| is_leaf(kind)).map(|(name, _)| name).collect();
     let mut walked: Vec<(String, Walked)> = tree
         .iter()
         .filter(|(name, _)| !leaves.iter().any(|other| name.starts_with(&format!("{other}/"))))
@@ -143,6 +155,7 @@ fn to_walk(tree: &BTreeMap<String, Kind>) -> Vec<Walked> {
             Kind::Link => (name.clone(), entry(name, Entry::Leaf(Local::Skipped(SkipReason::Symlink)))),
             Kind::Unreadable => (format!("{name}/"), entry(name, Entry::UnreadableDirectory("EACCES".into()))),
             Kind::Excluded => (format!("{name}/"), entry(name, Entry::SkippedDirectory(SkipReason::Excluded))),
+            Kind::Mount => (format!("{name}/"), entry(name, mount())),
         })
         .collect();
     walked.sort_by(|a, b| a.0.cmp(&b.0));
@@ -159,7 +172,7 @@ fn oracle(walked: &[Walked], name: &str) -> Local {
             Entry::Leaf(local @ (Local::Skipped(_) | Local::Unknown(_))) if below => return local.clone(),
             Entry::SkippedDirectory(reason) if below => return Local::Skipped(*reason),
             Entry::UnreadableDirectory(why) if below => return Local::Unknown(why.clone()),
-            Entry::Leaf(_) | Entry::SkippedDirectory(_) | Entry::UnreadableDirectory(_) => {}
+            Entry::Leaf(_) | Entry::SkippedDirectory(_) | Entry::UnreadableDirectory(_) | Entry::Mount { .. } => {}
         }
     }
     Local::Absent
