@@ -20,11 +20,7 @@ pub mod monitor;
 pub mod remote;
 pub mod systemd;
 // Floor 0: nouns and pure logic.
-#[cfg(feature = "failpoints")]
 pub mod boundary;
-#[cfg(not(feature = "failpoints"))]
-#[expect(unreachable_pub, reason = "it is public where the tests may name what is in it")]
-mod boundary;
 pub mod config;
 pub mod memory;
 pub mod model;

@@ -111,6 +111,28 @@ impl RemoteError {
         }
     }
 
+    /// Whether the next attempt may well succeed: of the network's troubles and the store's own.
+    pub fn is_passing(&self) -> bool {
+        match self.trouble {
+            Trouble::Unreachable | Trouble::TimedOut | Trouble::Throttled | Trouble::Server | Trouble::Unexpected => {
+                true
+            }
+            Trouble::NoCredentials
+            | Trouble::Credentials
+            | Trouble::ClockSkew
+            | Trouble::Denied
+            | Trouble::NoSuchBucket
+            | Trouble::WrongRegion
+            | Trouble::NoRegion
+            | Trouble::Full
+            | Trouble::Damaged
+            | Trouble::Precondition
+            | Trouble::NotFound
+            | Trouble::Rejected
+            | Trouble::Archived => false,
+        }
+    }
+
     /// Whether the store asks for fewer requests.
     pub fn is_throttled(&self) -> bool {
         self.trouble == Trouble::Throttled

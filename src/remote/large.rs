@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError};
 
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use base64::Engine as _;
@@ -78,7 +79,8 @@ pub struct NotUploaded {
 }
 
 impl Bucket {
-    /// Begins an upload in parts, and answers the store's id of it. `digest` is noted in the object's metadata.
+    /// Begins an upload in parts, and answers the store's id of it. `digest` is noted in the object's metadata. It is asked for
+    /// once: after an error, the store may have begun it all the same, which is found by its key.
     ///
     /// # Errors
     /// If the store refuses.
@@ -99,6 +101,9 @@ impl Bucket {
             .set_storage_class(self.client.inner.storage_class.clone())
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(encryption_key)
+            .customize()
+            // If only the answer was lost, a second attempt would begin a second upload, and nobody would ever hear of the first.
+            .config_override(aws_sdk_s3::config::Builder::new().retry_config(RetryConfig::disabled()))
             .send()
             .await
             .map_err(|error| self.failed(Operation::CreateMultipartUpload, Some(key), error))?;

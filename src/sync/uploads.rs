@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::catalog;
 use crate::catalog::upload::Begun;
@@ -18,6 +19,8 @@ use crate::sync::pipeline::{Mode, Pipeline};
 
 /// Uploads that are read from the catalog at a time.
 const PAGE: i64 = 100;
+/// Before the second and the third attempt to begin an upload: as the SDK has them for other requests.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(400)];
 
 /// An upload that goes on, or the object that it has become.
 enum Start {
@@ -109,18 +112,36 @@ async fn start(
     }
     // Written down first: from here on, what is in the store at this key is known for ours.
     catalog::upload::put(&pipeline.catalog, folder, &begun).await?;
-    let id = {
-        let _slot = pipeline.slot().await?;
-        let created = pipeline.bucket.create_upload(&begun.key, attributes, begun.digest);
-        tokio::select! {
-            id = created => id.map_err(remote)?,
-            // The store may have begun it all the same, and the next start finds it by its key.
-            () = pipeline.cancel.cancelled() => return Err(Failure::Cancelled),
-        }
-    };
+    let id = begin(pipeline, &begun, attributes).await?;
     begun.upload_id = Some(id.clone());
     catalog::upload::put(&pipeline.catalog, folder, &begun).await?;
     Ok(Start::Go { id, arrived: Vec::new() })
+}
+
+/// Asks the store for an upload, and after a passing trouble once more. An attempt whose answer did not come may have begun one all the
+/// same: it is thrown away before the next, or nobody would ever hear of it.
+async fn begin(pipeline: &Pipeline, begun: &Begun, attributes: &Attributes) -> Result<String, Failure> {
+    let _slot = pipeline.slot().await?;
+    let mut attempt = 0;
+    loop {
+        let created = pipeline.bucket.create_upload(&begun.key, attributes, begun.digest);
+        let error = tokio::select! {
+            created = created => match created {
+                Ok(id) => return Ok(id),
+                Err(error) => error,
+            },
+            // The next start finds by its key what the store may have begun.
+            () = pipeline.cancel.cancelled() => return Err(Failure::Cancelled),
+        };
+        if attempt == PAUSES.len() || !error.is_passing() {
+            return Err(pipeline.remote_failure(error));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSES[attempt]) => attempt += 1,
+            () = pipeline.cancel.cancelled() => return Err(Failure::Cancelled),
+        }
+        end(pipeline, begun).await.map_err(|error| pipeline.remote_failure(error))?;
+    }
 }
 
 /// What is left to do of an upload of the same content in the same parts, if it can be gone on with.

@@ -114,6 +114,18 @@ async fn an_upload_whose_id_was_never_heard_of_is_found_by_its_key() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_beginning_was_not_answered_is_begun_once_more_and_leaves_nothing() {
+    for reply in [Reply::Lost, Reply::Masked, Reply::Disconnect] {
+        let agent = with_small_parts().await;
+        agent.write("large", noise(1, 11 * MIB));
+        agent.s3.reply_next("CreateMultipartUpload", 2, reply);
+        agent.synced().await;
+        assert_eq!(agent.s3.count("CreateMultipartUpload"), 3);
+        assert_nothing_is_left(&agent).await;
+    }
+}
+
+#[tokio::test]
 async fn an_upload_that_was_completed_right_before_the_crash_is_not_sent_again() {
     let agent = with_small_parts().await;
     agent.write("large", noise(1, 11 * MIB));
