@@ -54,7 +54,10 @@ pub async fn page(
 /// If the catalog can't be read.
 pub async fn by_paths(catalog: &Catalog, folder: FolderId, paths: &[&str]) -> Result<Vec<Row>, CatalogError> {
     let what = "read rows by path";
-    let sql = format!("SELECT {COLUMNS} FROM portail.file WHERE folder_id = $1 AND path = ANY($2)");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM UNNEST($2::text[]) AS p(wanted) CROSS JOIN LATERAL (
+             SELECT * FROM portail.file WHERE folder_id = $1 AND path = p.wanted LIMIT 1) f"
+    );
     let rows = catalog.query(what, &sql, &[&folder.0, &paths]).await?;
     rows.iter().map(|row| to_row(catalog, what, row)).collect()
 }
@@ -87,17 +90,24 @@ pub struct Found {
 /// If the catalog can't be read.
 pub async fn find(catalog: &Catalog, folder: FolderId, asked: Asked<'_>) -> Result<Found, CatalogError> {
     let what = "read the rows of a batch of paths";
-    let inodes: Vec<i64> = asked.inodes.iter().map(|inode| inode.cast_signed()).collect();
-    // What lies below `d` is the half-open range from `d/` to `d0`, the byte after the slash.
+    let mut inodes: Vec<i64> = asked.inodes.iter().map(|inode| inode.cast_signed()).collect();
+    // Hard links have theirs in common.
+    inodes.sort_unstable();
+    inodes.dedup();
+    // What lies below `d` is the half-open range from `d/` to `d0`, the byte after the slash. LIMIT, OFFSET and `+ 0` leave the
+    // planner one way: from each name through the one index to its row. A plan that was made for an empty table, where
+    // reading all of it costs nothing, is kept when it is full.
     let sql = format!(
-        "SELECT {COLUMNS}, 'path' AS found_by FROM portail.file WHERE folder_id = $1 AND path = ANY($2)
+        "SELECT {COLUMNS}, 'path' AS found_by FROM UNNEST($2::text[]) AS p(wanted) CROSS JOIN LATERAL (
+             SELECT * FROM portail.file WHERE folder_id = $1 AND path = p.wanted LIMIT 1) f
          UNION ALL
-         SELECT {COLUMNS}, 'inode' FROM portail.file WHERE folder_id = $1 AND inode = ANY($3) AND state = 'synced'
+         SELECT {COLUMNS}, 'inode' FROM UNNEST($3::bigint[]) AS i(wanted) CROSS JOIN LATERAL (
+             SELECT * FROM portail.file WHERE inode = i.wanted AND folder_id + 0 = $1 AND state = 'synced' OFFSET 0) f
          UNION ALL
-         SELECT p.path, NULL, '', NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, 0, 'below'
-         FROM UNNEST($4::text[]) AS p(path) WHERE EXISTS (
+         SELECT p.wanted, NULL, '', NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, 0, 'below'
+         FROM UNNEST($4::text[]) AS p(wanted) WHERE EXISTS (
              SELECT FROM portail.file f WHERE f.folder_id = $1
-               AND f.path > (p.path || '/') COLLATE \"C\" AND f.path < (p.path || '0') COLLATE \"C\")"
+               AND f.path > (p.wanted || '/') COLLATE \"C\" AND f.path < (p.wanted || '0') COLLATE \"C\" OFFSET 0)"
     );
     let answer = catalog.query(what, &sql, &[&folder.0, &asked.paths, &inodes, &asked.above]).await?;
     let mut found = Found::default();

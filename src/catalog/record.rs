@@ -144,7 +144,7 @@ impl Kinds {
     }
 
     /// One statement for a batch. The input's order gives every statement the same lock order, so that two can't deadlock.
-    /// Rows are found by `= ANY`, which leads through the index whatever the statistics say; a join need not.
+    /// Each row is looked for by itself, through the index, whatever the statistics say; a join may be planned to read them all.
     fn statement(self) -> String {
         let mut sql = INPUT.to_owned();
         if self.synced {
@@ -196,7 +196,8 @@ const RETURNED: &str = ", returned AS (
 )";
 
 const FAILED: &str = ", before AS (
-    SELECT f.path, f.error FROM portail.file f WHERE f.folder_id = $1 AND f.path = ANY($2)
+    SELECT i.path, f.error FROM input i CROSS JOIN LATERAL (
+        SELECT error FROM portail.file WHERE folder_id = $1 AND path = i.path LIMIT 1) f
 ), failed AS (
     INSERT INTO portail.file (folder_id, path, raw_path, name, key, state, error, attempts)
     SELECT $1, path, raw_path, regexp_replace(path, '^.*/', ''), key, 'failed', error, 1
@@ -207,13 +208,18 @@ const FAILED: &str = ", before AS (
 )";
 
 const KEPT: &str = ", kept AS (
-    UPDATE portail.file f SET state = 'kept', error = NULL
-    WHERE f.folder_id = $1 AND f.path = ANY(ARRAY(SELECT path FROM input WHERE state = 'kept')) AND f.etag IS NOT NULL
+    UPDATE portail.file SET state = 'kept', error = NULL
+    WHERE etag IS NOT NULL AND id = ANY(ARRAY(
+        SELECT f.id FROM input i CROSS JOIN LATERAL (
+            SELECT id FROM portail.file WHERE folder_id = $1 AND path = i.path LIMIT 1) f
+        WHERE i.state = 'kept'))
 )";
 
 const DROPPED: &str = ", dropped AS (
-    DELETE FROM portail.file f
-    WHERE f.folder_id = $1 AND f.path = ANY(ARRAY(SELECT path FROM input WHERE state = 'dropped'))
+    DELETE FROM portail.file WHERE id = ANY(ARRAY(
+        SELECT f.id FROM input i CROSS JOIN LATERAL (
+            SELECT id FROM portail.file WHERE folder_id = $1 AND path = i.path LIMIT 1) f
+        WHERE i.state = 'dropped'))
 )";
 
 const HISTORY: &str = "

@@ -1,6 +1,6 @@
 //! How an active folder stands, for others to see; and whether it, and what is mounted in it, is still what was opened.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,8 +27,15 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
     let root = shared.activity.root.path().to_owned();
     let mut table = blocking("mounts", move || MountTable::new(root)).await?;
     loop {
-        let root = shared.activity.worlds.folder.path.clone();
-        if let Some(reason) = root_trouble(root, shared.activity.seen).await {
+        let (path, seen) = (shared.activity.worlds.folder.path.clone(), shared.activity.seen);
+        let (trouble, changed);
+        (trouble, changed, table) = blocking("root", move || {
+            let trouble = root_trouble(&path, seen);
+            let changed = table.changed();
+            (trouble, changed, table)
+        })
+        .await?;
+        if let Some(reason) = trouble {
             if live.set(FolderState::Suspended, Some(reason.clone())) {
                 tracing::error!(folder = %pipeline.folder.name, "the folder `{}` is suspended: {reason}", pipeline.folder.name);
             }
@@ -37,12 +44,6 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
             pipeline.cancel.cancel();
             return Ok(());
         }
-        let changed;
-        (table, changed) = blocking("mounts", move || {
-            let changed = table.changed();
-            (table, changed)
-        })
-        .await?;
         // Trouble with the catalog is found out by those who need it, and the outage's end leads to a reconciliation anyway.
         if !changed.is_empty()
             && let Err(error) = mounts_changed(&shared, changed).await
@@ -118,13 +119,11 @@ async fn write_state(
 }
 
 /// Why the root is not the folder that was opened any more.
-async fn root_trouble(path: PathBuf, seen: Identity) -> Option<String> {
-    let shown = path.display().to_string();
-    match tokio::task::spawn_blocking(move || identity::read(&path)).await {
-        Ok(Ok(now)) if now == seen => None,
-        Ok(Ok(_)) => Some(format!("another folder has taken the place of {shown}; it is looked at afresh")),
-        Ok(Err(error)) => Some(format!("the folder {shown} is gone: mount it, or correct its path: {error}")),
-        Err(_) => None,
+fn root_trouble(path: &Path, seen: Identity) -> Option<String> {
+    match identity::read(path) {
+        Ok(now) if now == seen => None,
+        Ok(_) => Some(format!("another folder has taken the place of {}; it is looked at afresh", path.display())),
+        Err(error) => Some(format!("the folder {} is gone: mount it, or correct its path: {error}", path.display())),
     }
 }
 

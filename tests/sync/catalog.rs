@@ -186,6 +186,37 @@ async fn rows_come_in_byte_order_page_by_page_and_by_range() {
     assert_eq!(by_paths.len(), 2);
 }
 
+/// Plans that were made while the table was empty are kept, and nobody analyses it.
+#[tokio::test]
+async fn a_batch_reads_its_own_rows_and_no_others_however_many_there_are() {
+    const MANY: u64 = 20_000;
+    let world = World::new().await;
+    world.db.rows("ALTER TABLE portail.file SET (autovacuum_enabled = off)").await;
+    let all = async || {
+        let (paths, inodes) = (["d1/1", "d2/2", "d3"], [4, 5, 6]);
+        let asked = file::Asked { paths: &paths, inodes: &inodes, above: &paths };
+        let found = file::find(&world.catalog, world.folder, asked).await.unwrap();
+        let rows = file::by_paths(&world.catalog, world.folder, &paths).await.unwrap();
+        let path = |path: &str| RelPath::from_raw(path.as_bytes());
+        let kept = Change::Kept { path: path("d7/7") };
+        let dropped = Change::Dropped { path: path("d8/8") };
+        world.apply(&[synced("d9/9", EventKind::Uploaded), failed("d0/10", "why"), kept, dropped]).await;
+        (found.rows.len(), found.same_inode.len(), found.had_something_below, rows.len())
+    };
+    assert_eq!(all().await, (0, 0, vec![], 0));
+    world.db.rows("DELETE FROM portail.file").await;
+    world.many_files(MANY).await;
+    assert_eq!(all().await, (2, 3, vec!["d3".to_owned()], 2));
+    let World { db, catalog, .. } = world;
+    drop(catalog);
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until("the sessions have ended", async || db.count(others).await == 0).await;
+    let scans = "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE schemaname = 'portail' AND relname = 'file'";
+    until("what they have read is told", async || db.count(scans).await > 20).await;
+    let read = "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE schemaname = 'portail' AND relname = 'file'";
+    assert!(db.count(read).await < 100, "{} rows were read", db.count(read).await);
+}
+
 #[tokio::test]
 async fn a_row_comes_back_as_it_was_written() {
     let world = World::new().await;

@@ -367,7 +367,7 @@ async fn no_statement_about_deletions_goes_through_a_table_for_each_row_of_anoth
 
 impl World {
     /// Rows of files in ten directories.
-    async fn many_files(&self, count: u64) {
+    pub(crate) async fn many_files(&self, count: u64) {
         let sql = format!(
             "INSERT INTO portail.file (folder_id, path, name, key, size, md5, etag, state, inode, mtime_ns, ctime_ns)
              SELECT {}, p, n::text, p, 7, decode(md5(n::text), 'hex'), 'e', 'synced', n, 1, 1

@@ -139,6 +139,13 @@ async fn what_lies_below_an_unmounted_file_system_is_kept_until_it_is_back() {
     let explained = world.run(&["explain", "files:disk/1"]).await.expect_code(0);
     explained.expect_words(&["could not be seen: the file system that was mounted at"]);
 
+    let verified = world.run(&["verify"]).await.expect_code(1).stdout;
+    assert_eq!(
+        verified.matches("the file can't be seen: the file system that was mounted at").count(),
+        3,
+        "{verified}"
+    );
+
     world.remove("disk/below");
     fs::remove_file(world.store("store").join("2")).unwrap();
     world.bind("store", "disk").await;
