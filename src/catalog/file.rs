@@ -53,13 +53,7 @@ pub async fn page(
 /// # Errors
 /// If the catalog can't be read.
 pub async fn by_paths(catalog: &Catalog, folder: FolderId, paths: &[&str]) -> Result<Vec<Row>, CatalogError> {
-    let what = "read rows by path";
-    let sql = format!(
-        "SELECT {COLUMNS} FROM UNNEST($2::text[]) AS p(wanted) CROSS JOIN LATERAL (
-             SELECT * FROM portail.file WHERE folder_id = $1 AND path = p.wanted LIMIT 1) f"
-    );
-    let rows = catalog.query(what, &sql, &[&folder.0, &paths]).await?;
-    rows.iter().map(|row| to_row(catalog, what, row)).collect()
+    Ok(find(catalog, folder, Asked { paths, ..Asked::default() }).await?.rows)
 }
 
 /// What a batch of paths is asked for.

@@ -252,28 +252,10 @@ pub(super) async fn slot(restore: &Restore) -> Result<SemaphorePermit<'_>, Failu
     }
 }
 
-/// Whether the same request may succeed a moment later.
+/// Whether the same request may succeed a moment later. Of a download, also one whose bytes were damaged on their way, or whose
+/// object was replaced meanwhile.
 fn is_passing(error: &RemoteError) -> bool {
-    match error.trouble {
-        Trouble::Unreachable
-        | Trouble::TimedOut
-        | Trouble::Throttled
-        | Trouble::Server
-        | Trouble::Damaged
-        | Trouble::Precondition
-        | Trouble::Unexpected => true,
-        Trouble::NoCredentials
-        | Trouble::Credentials
-        | Trouble::ClockSkew
-        | Trouble::Denied
-        | Trouble::NoSuchBucket
-        | Trouble::WrongRegion
-        | Trouble::NoRegion
-        | Trouble::Full
-        | Trouble::NotFound
-        | Trouble::Archived
-        | Trouble::Rejected => false,
-    }
+    error.is_passing() || matches!(error.trouble, Trouble::Damaged | Trouble::Precondition)
 }
 
 /// Whether an error of the store concerns one file, or all.

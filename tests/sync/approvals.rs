@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use crate::common::agent::{Agent, until};
 use crate::common::daemon::Daemon;
-use crate::daemon_files::by_events;
+use crate::daemon_held::careful as watched;
 use crate::deletes::{FILES, careful};
 
 impl Agent {
@@ -120,15 +120,6 @@ async fn held_by_a_daemon(agent: &Agent) -> Daemon<'_> {
     }
     daemon.until_folder("they are held", |folder| folder["held_deletes"] == 5).await;
     daemon
-}
-
-async fn watched() -> Agent {
-    let mut agent = by_events().await;
-    agent.folder = "max_delete = \"10%\"\nmax_delete_count = 2".to_owned();
-    for i in 0..8 {
-        agent.write(format!("dir/{i}"), format!("{i}"));
-    }
-    agent
 }
 
 #[tokio::test]

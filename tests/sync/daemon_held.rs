@@ -9,7 +9,7 @@ use crate::common::daemon::Daemon;
 use crate::common::s3::Reply;
 use crate::daemon_files::by_events;
 
-async fn careful() -> Agent {
+pub(crate) async fn careful() -> Agent {
     let mut agent = by_events().await;
     agent.folder = "max_delete = \"10%\"\nmax_delete_count = 2".to_owned();
     for i in 0..8 {
