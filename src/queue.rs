@@ -106,8 +106,7 @@ impl Queue {
         match self.entries.get_mut(&path) {
             None => self.add(path, Scope::Path, hint, State::Ready, now),
             Some(Entry { state: State::Running { dirty }, .. }) => {
-                // The act under way may change the object: what was listed does not hold afterwards.
-                dirty.get_or_insert((Hint { remote: Remote::NotKnown, ..hint }, Scope::Path, now));
+                dirty.get_or_insert((hint, Scope::Path, now));
             }
             Some(entry) => {
                 if let State::Ready = entry.state {
@@ -286,20 +285,26 @@ impl Queue {
         let State::Running { dirty } = &mut entry.state else { return };
         self.running -= 1;
         match settled {
-            Settled::Done => entry.attempts = 0,
+            Settled::Done | Settled::Untouched => entry.attempts = 0,
             Settled::Failed { .. } => entry.attempts = entry.attempts.saturating_add(1),
             Settled::Deferred { .. } | Settled::Interrupted { .. } => {}
         }
         entry.deferred = matches!(settled, Settled::Deferred { .. } | Settled::Interrupted { .. });
         let mut dirty = dirty.take();
-        if let Settled::Failed { .. } | Settled::Interrupted { .. } = settled {
-            entry.hint.remote = Remote::Doubtful;
-            if let Some((hint, ..)) = &mut dirty {
-                hint.remote = Remote::Doubtful;
+        // What was done may have changed the object: what was listed meanwhile does not hold any more.
+        let remote = match settled {
+            Settled::Untouched => None,
+            Settled::Done | Settled::Deferred { .. } => Some(Remote::NotKnown),
+            Settled::Failed { .. } | Settled::Interrupted { .. } => {
+                entry.hint.remote = Remote::Doubtful;
+                Some(Remote::Doubtful)
             }
+        };
+        if let (Some(remote), Some((hint, ..))) = (remote, &mut dirty) {
+            hint.remote = remote;
         }
         let by_event = entry.scope == Scope::Path && !entry.hint.by_reconciliation;
-        if settled == Settled::Done && by_event {
+        if let (Settled::Done | Settled::Untouched, true) = (settled, by_event) {
             self.heat.settled(path, now);
         }
         match (dirty, settled) {
@@ -309,7 +314,7 @@ impl Queue {
                 self.forget(path);
                 self.add(Arc::clone(path), scope, hint, state, since);
             }
-            (None, Settled::Done) => self.forget(path),
+            (None, Settled::Done | Settled::Untouched) => self.forget(path),
             (None, Settled::Failed { pause } | Settled::Deferred { pause } | Settled::Interrupted { pause }) => {
                 let until = now + pause;
                 if let Some(entry) = self.entries.get_mut(path) {

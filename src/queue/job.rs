@@ -57,6 +57,8 @@ pub struct Job {
 pub enum Settled {
     /// Nothing is left to do, now.
     Done,
+    /// Nothing was to be done about its object, which is as it was: what a listing showed of it meanwhile still holds.
+    Untouched,
     /// It failed, and is tried again after the pause.
     Failed {
         /// See [`super::backoff`].

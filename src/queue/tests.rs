@@ -30,6 +30,16 @@ fn a_path_is_in_the_queue_once_whatever_nominates_it() {
 }
 
 #[test]
+fn a_reconciliation_leaves_half_of_the_room_to_events() {
+    let (mut queue, now) = (Queue::new(PACE), Instant::now());
+    for count in 0..PACE.capacity {
+        assert_eq!((queue.len(), queue.is_empty()), (count, count == 0));
+        assert_eq!(queue.has_room(), count < 5, "{count} of {}", PACE.capacity);
+        event(&mut queue, &format!("d{count}/a"), now);
+    }
+}
+
+#[test]
 fn a_path_nominated_while_running_runs_again_exactly_once() {
     let (mut queue, now) = (Queue::new(PACE), Instant::now());
     event(&mut queue, "a", now);
@@ -52,6 +62,18 @@ fn what_a_listing_showed_does_not_outlive_an_act() {
     queue.nominate(path("a"), Hint { remote: Remote::Missing, new_inode: None, by_reconciliation: true }, now);
     queue.settle(&job.path, Settled::Done, now);
     assert_eq!(queue.pop(now + PACE.max_delay, 1)[0].hint.remote, Remote::NotKnown);
+}
+
+#[test]
+fn what_a_listing_shows_of_a_path_that_is_only_looked_at_holds() {
+    for (settled, expected) in [(Settled::Untouched, Remote::Missing), (Settled::Done, Remote::NotKnown)] {
+        let (mut queue, now) = (Queue::new(PACE), Instant::now());
+        event(&mut queue, "a", now);
+        let job = queue.pop(now, 1).remove(0);
+        queue.nominate(path("a"), Hint { remote: Remote::Missing, new_inode: None, by_reconciliation: true }, now);
+        queue.settle(&job.path, settled, now);
+        assert_eq!(queue.pop(now + PACE.max_delay, 1)[0].hint.remote, expected, "{settled:?}");
+    }
 }
 
 #[test]
@@ -280,6 +302,7 @@ proptest! {
                     let pause = Duration::from_millis(700);
                     let settled = [
                         Settled::Done,
+                        Settled::Untouched,
                         Settled::Failed { pause },
                         Settled::Deferred { pause },
                         Settled::Interrupted { pause },

@@ -138,7 +138,7 @@ impl Feed {
             let mut inner = self.lock();
             let now = Instant::now();
             inner.queue.settle(&job.path, settled, now);
-            if let Some(acted) = &mut inner.acted {
+            if let Some(acted) = inner.acted.as_mut().filter(|_| settled != Settled::Untouched) {
                 if acted.at.len() >= ACTED {
                     acted.at.clear();
                     acted.all_since = Some(now);
@@ -203,5 +203,31 @@ impl Inner {
         self.acted.as_ref().is_some_and(|acted| {
             acted.all_since.is_some_and(|all| all >= since) || acted.at.get(path).is_some_and(|at| *at >= since)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace { quiet: Duration::ZERO, max_delay: Duration::from_secs(30), capacity: 10 };
+
+    /// What the next worker is told of an object that a listing did not show, after the path was settled so meanwhile.
+    async fn told_after(settled: Settled) -> Remote {
+        let feed = Feed::new(PACE);
+        feed.nominate_event(RelPath::from_raw(b"a"), Scope::Path);
+        let job = feed.next(1).await.unwrap().remove(0);
+        feed.begin_reconciliation();
+        let listed_at = Instant::now();
+        feed.settle(&job, settled);
+        let hint = Hint { remote: Remote::Missing, new_inode: None, by_reconciliation: true };
+        feed.nominate(RelPath::from_raw(b"a"), hint, Some(listed_at)).await;
+        feed.next(1).await.unwrap().remove(0).hint.remote
+    }
+
+    #[tokio::test]
+    async fn only_what_was_done_since_makes_a_listing_out_of_date() {
+        assert_eq!(told_after(Settled::Done).await, Remote::NotKnown);
+        assert_eq!(told_after(Settled::Untouched).await, Remote::Missing);
     }
 }

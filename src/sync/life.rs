@@ -52,7 +52,7 @@ pub(super) async fn live(pipeline: Arc<Pipeline>, job: Job, mut known: KnownPath
             }
         }
     };
-    if settled == Settled::Done {
+    if let Settled::Done | Settled::Untouched = settled {
         pipeline.report.settled.fetch_add(1, Ordering::Relaxed);
     }
     pipeline.feed.settle(&job, settled);
@@ -66,7 +66,7 @@ async fn attempt(pipeline: &Pipeline, job: &Job, known: &mut KnownPath) -> Resul
     };
     if matches!(local, Local::Unknown(_)) && is_hidden(pipeline, &job.path).await? {
         // Below a mount that is in doubt, as the folder's state says: the file has not failed.
-        return Ok(Settled::Done);
+        return Ok(Settled::Untouched);
     }
     let row = known.row.as_ref();
     let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
@@ -92,7 +92,7 @@ async fn attempt(pipeline: &Pipeline, job: &Job, known: &mut KnownPath) -> Resul
             | Decision::Compare(_)
             | Decision::Resume,
             _,
-        ) => {}
+        ) => return Ok(Settled::Untouched),
     }
     Ok(Settled::Done)
 }
@@ -150,6 +150,7 @@ async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: Fil
     let conclusion = plan::conclude(decision, size, content.digest, work.row, &job.hint.remote);
     let racy = plan::is_racy(&content.meta.fingerprint, content.began, grain);
     let source = act::Source { file, content, key, racy, guard };
+    let touched = matches!(conclusion, Conclusion::Touch);
     match conclusion {
         Conclusion::Upload => work.upload(source, cause_of(decision)).await?,
         Conclusion::Touch => work.touch(&source).await?,
@@ -167,6 +168,8 @@ async fn with_content(work: &Work<'_>, job: &Job, decision: &Decision, meta: Fil
     // Looked at again when its stamps can be believed: a write within their grain would not have shown.
     Ok(if eager && racy && !job.deferred {
         Settled::Deferred { pause: until_round(Stamp::from_system(SystemTime::now()), grain) }
+    } else if touched {
+        Settled::Untouched
     } else {
         Settled::Done
     })
