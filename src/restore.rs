@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::CatalogError;
 use crate::catalog::history::Restored;
 use crate::local::target::{Obstacle, Target, TargetError};
-use crate::model::{ETag, ObjectKey, RelPath, Stamp};
+use crate::model::{ETag, ObjectKey, RelPath, ShownPath, Stamp};
 use crate::remote::{Bucket, RemoteError};
 use crate::sync::act::chain;
 use crate::sync::throttle::Throttle;
@@ -98,7 +98,10 @@ pub enum RestoreError {
     #[error(transparent)]
     Remote(Box<RemoteError>),
     /// No file could be written any more.
-    #[error("write to {}; make room or choose another directory, and run the restore again, which goes on from here", path.display())]
+    #[error(
+        "write to {}; make room or choose another directory, and run the restore again, which goes on from here",
+        ShownPath(path)
+    )]
     Full {
         /// The target.
         path: PathBuf,

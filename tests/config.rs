@@ -455,7 +455,7 @@ fn a_password_file_loses_only_its_final_newline() {
 fn of_password_and_password_file_the_later_layer_wins() {
     let world = World::new().credential("pw", "of-file\n");
     let path = world.dir.path().join("credentials/pw");
-    let world = world.file(&format!("[database]\npassword_file = \"{}\"\n", path.display()));
+    let world = world.file(&format!("[database]\npassword_file = \"{}\"\n", path.to_string_lossy()));
     assert_eq!(world.load().settings.database.password.unwrap().expose_secret(), "of-file");
     let world = world.env("DB_PASSWORD", "of-env");
     assert_eq!(world.load().settings.database.password.unwrap().expose_secret(), "of-env");

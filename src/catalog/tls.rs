@@ -12,6 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{CatalogError, Cause};
 use crate::config::settings::Tls;
+use crate::model::ShownPath;
 
 /// When to encrypt. Connections over a socket never are.
 pub(super) fn mode(tls: &Tls) -> SslMode {
@@ -43,7 +44,7 @@ fn roots(ca_file: Option<&std::path::Path>) -> Result<RootCertStore, CatalogErro
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return Ok(store);
     };
-    let shown = path.display().to_string();
+    let shown = ShownPath(path).to_string();
     let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(&shown, &error.to_string()))?;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| failed(&shown, &error.to_string()))?;

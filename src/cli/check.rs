@@ -4,6 +4,7 @@ use super::{CheckArgs, Exit, output};
 use crate::agent::application_name;
 use crate::catalog::Catalog;
 use crate::config::settings::{LogMethod, Settings, UrlsAuth};
+use crate::model::ShownPath;
 use line::{Findings, Line};
 
 mod buckets;
@@ -53,7 +54,7 @@ fn configuration(settings: &Settings) -> Line {
 fn files(settings: &Settings) -> Vec<Line> {
     let mut lines = Vec::new();
     if let UrlsAuth::Token { tokens_file: Some(path) } = &settings.urls.auth {
-        let what = format!("tokens file {}", path.display());
+        let what = format!("tokens file {}", ShownPath(path));
         lines.push(match std::fs::File::open(path) {
             Ok(_) => Line::ok(what, "readable"),
             Err(error) => {
@@ -63,7 +64,7 @@ fn files(settings: &Settings) -> Vec<Line> {
     }
     if let LogMethod::Logfile(path) = &settings.log.method {
         use rustix::fs::{Access, AtFlags, CWD, accessat};
-        let what = format!("log file {}", path.display());
+        let what = format!("log file {}", ShownPath(path));
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
         let may_write = accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
         lines.push(match may_write.map_err(std::io::Error::from) {

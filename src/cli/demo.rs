@@ -15,6 +15,7 @@ use crate::config::{ConfigFile, Effective, Sources, load};
 use crate::daemon;
 use crate::demo::postgres::Cluster;
 use crate::demo::s3::EmbeddedS3;
+use crate::model::ShownPath;
 
 /// Of the database and the bucket.
 const NAME: &str = "agent-portail-demo";
@@ -26,7 +27,7 @@ const NAME: &str = "agent-portail-demo";
 pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     let home = tempfile::Builder::new().prefix("agent-portail-demo-").tempdir().context("make a temporary folder")?;
     let folder = match &args.dir {
-        Some(dir) => dir.canonicalize().with_context(|| format!("open the folder {}", dir.display()))?,
+        Some(dir) => dir.canonicalize().with_context(|| format!("open the folder {}", ShownPath(dir)))?,
         None => sample(&home.path().join("documents")).context("write the sample folder")?,
     };
     output::print(format_args!("Starting a throw-away PostgreSQL and an S3 server…\n"))?;
@@ -42,7 +43,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     s3.create_bucket(NAME).await?;
 
     let effective = configuration(home.path(), &folder, &cluster, &s3)?;
-    output::print(format_args!("Syncing {}…\n\n", folder.display()))?;
+    output::print(format_args!("Syncing {}…\n\n", ShownPath(&folder)))?;
     let pass = SyncArgs { dry_run: false, json: false, folders: Vec::new(), wait: false };
     let exit = sync::run(&effective.settings, pass).await?;
     output::print(format_args!("{}", rows(&cluster)))?;
@@ -97,7 +98,7 @@ Look for yourself, from another terminal:
   the bucket  AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={region} \\
                 aws --endpoint-url {endpoint} s3 ls --recursive s3://{NAME}/
 ",
-        folder = folder.display(),
+        folder = ShownPath(folder),
         password = cluster.password(),
         port = cluster.port(),
         id = keys.access_key_id,

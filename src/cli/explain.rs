@@ -11,7 +11,7 @@ use crate::catalog::schema::{self, SchemaState};
 use crate::catalog::{self, Catalog, file, folder, mount};
 use crate::config::settings::{FolderSettings, Settings};
 use crate::local::look::Root;
-use crate::model::{FolderId, Local, Mount, ObjectKey, Printable, RelPath};
+use crate::model::{FolderId, Local, Mount, ObjectKey, Printable, RelPath, ShownPath};
 
 /// Events of the path's history that are shown.
 const EVENTS: i64 = 10;
@@ -63,7 +63,7 @@ fn locate(settings: &Settings, path: &Path) -> anyhow::Result<(FolderSettings, R
             }
         }
     }
-    Err(UsageError(format!("find a folder for {}: it is below none of the configured ones", path.display())).into())
+    Err(UsageError(format!("find a folder for {}: it is below none of the configured ones", ShownPath(path))).into())
 }
 
 async fn explain_local(folder: &FolderSettings, path: &RelPath, mounts: Vec<Mount>) -> anyhow::Result<String> {

@@ -134,7 +134,7 @@ fn overview(settings: &Settings, mut known: Vec<FolderOverview>, daemon: Daemon)
         folders.push(FolderView {
             live: daemon.folder(name, bucket, prefix),
             name: name.clone(),
-            path: path.display().to_string(),
+            path: path.to_string_lossy().into_owned(),
             bucket: bucket.clone(),
             prefix: prefix.clone(),
             row,

@@ -12,7 +12,7 @@ use super::section::Section;
 use super::settings::{DeletePolicy, FolderSettings, SymlinkPolicy};
 use super::show::{Origin, Shown};
 use super::values;
-use crate::model::{MAX_KEY_BYTES, encode_name};
+use crate::model::{MAX_KEY_BYTES, ShownPath, encode_name};
 
 pub(super) const BUCKET: &str = "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens";
 
@@ -187,7 +187,7 @@ fn check_against(section: &mut Section<'_>, folder: &FolderSettings, others: &[K
         if folder.path.starts_with(&other.path) || other.path.starts_with(&folder.path) {
             section.conflict(
                 "path",
-                format!("{} and {} of {label} lie in each other", folder.path.display(), other.path.display()),
+                format!("{} and {} of {label} lie in each other", ShownPath(&folder.path), ShownPath(&other.path)),
             );
         }
         let overlap = folder.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&folder.prefix);

@@ -10,7 +10,7 @@ use crate::daemon::wishes::{Cause, Wishes};
 use crate::local::exclude::IGNORE_FILE;
 use crate::local::look::Root;
 use crate::local::watch::Sink;
-use crate::model::RelPath;
+use crate::model::{RelPath, ShownPath};
 use crate::queue::Scope;
 
 /// Takes what the watcher tells of one folder. Nothing is decided here: paths are nominated, that is all.
@@ -63,7 +63,7 @@ impl Sink for Events {
         if !self.live.out_of_watches.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 folder = %self.live.name,
-                path = %directory.display(),
+                path = %ShownPath(directory),
                 "the kernel allows no more watches: raise fs.inotify.max_user_watches (sysctl); until then the folder is gone through more often"
             );
         }

@@ -81,7 +81,7 @@ impl Live {
         Self {
             name: folder.name.clone(),
             place: Place {
-                path: folder.path.display().to_string(),
+                path: folder.path.to_string_lossy().into_owned(),
                 bucket: folder.bucket.clone(),
                 prefix: folder.prefix.clone(),
             },

@@ -11,7 +11,7 @@ use crate::daemon::wishes::Cause;
 use crate::local::identity;
 use crate::local::mount_table::MountTable;
 use crate::local::mounts::not_there;
-use crate::model::{FolderState, Identity, RelPath};
+use crate::model::{FolderState, Identity, RelPath, ShownPath};
 use crate::queue::Scope;
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::blocking;
@@ -122,8 +122,8 @@ async fn write_state(
 fn root_trouble(path: &Path, seen: Identity) -> Option<String> {
     match identity::read(path) {
         Ok(now) if now == seen => None,
-        Ok(_) => Some(format!("another folder has taken the place of {}; it is looked at afresh", path.display())),
-        Err(error) => Some(format!("the folder {} is gone: mount it, or correct its path: {error}", path.display())),
+        Ok(_) => Some(format!("another folder has taken the place of {}; it is looked at afresh", ShownPath(path))),
+        Err(error) => Some(format!("the folder {} is gone: mount it, or correct its path: {error}", ShownPath(path))),
     }
 }
 

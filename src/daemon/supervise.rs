@@ -16,7 +16,7 @@ use crate::daemon::wishes::Wishes;
 use crate::local::look::{Root, RootError};
 use crate::local::walk::{Visitor, walk};
 use crate::local::watch::Watch;
-use crate::model::{FolderState, Identity};
+use crate::model::{FolderState, Identity, ShownPath};
 use crate::sync::act::chain;
 use crate::sync::error::SyncError;
 use crate::sync::pass::Worlds;
@@ -145,7 +145,7 @@ async fn arm(folder: &Supervised, root: &Arc<Root>) -> Result<Arc<Watch>, SyncEr
         tracing::warn!(
             folder = %folder.worlds.folder.name,
             "the folder {} is on a file system that tells of no changes by others; it is gone through each {} instead",
-            path.display(),
+            ShownPath(&path),
             humantime::format_duration(POLL.min(folder.sync.reconcile_every))
         );
         return Ok(watch);

@@ -103,7 +103,7 @@ impl Cluster {
         }
         let mut initdb = self.command("initdb");
         initdb.args(["--no-sync", "--encoding=UTF8", "--locale=C", "--auth-local=trust", "--auth-host=scram-sha-256"]);
-        initdb.arg(format!("--username={OWNER}")).arg(format!("--pwfile={}", password.display()));
+        initdb.arg(format!("--username={OWNER}")).arg("--pwfile").arg(&password);
         initdb.arg("-D").arg(self.data());
         let output = initdb.output().map_err(io_error("run initdb"))?;
         succeed("initdb", &output)

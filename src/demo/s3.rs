@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::config::settings::{S3Settings, StaticCredentials};
+use crate::model::ShownPath;
 use store::Store;
 
 /// Names the key pair; the secret is new for each server.
@@ -59,7 +60,7 @@ impl EmbeddedS3 {
     /// Serves an empty store that keeps its bytes in `root`, a new and empty folder, on a port of 127.0.0.1 (0 = any). The
     /// store is for throwing away: what it knows of the objects in `root` ends with the process.
     pub async fn start(root: &Path, port: u16) -> Result<Self, EmbeddedS3Error> {
-        let store = Store::new(root).map_err(|source| EmbeddedS3Error::Folder(root.display().to_string(), source))?;
+        let store = Store::new(root).map_err(|source| EmbeddedS3Error::Folder(ShownPath(root).to_string(), source))?;
         let listen_error = |source| EmbeddedS3Error::Listen(port, source);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;

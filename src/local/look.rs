@@ -16,7 +16,7 @@ use crate::local::beneath::{Beneath, is_symlink, path_only};
 use crate::local::exclude::{ExcludeError, Excludes, IGNORE_FILE};
 use crate::local::mounts::{Known, Proof};
 use crate::local::{identity, stat};
-use crate::model::{Absence, FileMeta, Identity, Local, RelPath, SkipReason, encode_name};
+use crate::model::{Absence, FileMeta, Identity, Local, RelPath, ShownPath, SkipReason, encode_name};
 
 /// An open folder with its rules.
 #[derive(Debug)]
@@ -35,13 +35,13 @@ pub struct Root {
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
     /// Nothing stands at its path.
-    #[error("open the folder {}: it is not there; mount it, or correct its path", path.display())]
+    #[error("open the folder {}: it is not there; mount it, or correct its path", ShownPath(path))]
     Missing {
         /// As configured.
         path: PathBuf,
     },
     /// It could not be opened.
-    #[error("open the folder {}", path.display())]
+    #[error("open the folder {}", ShownPath(path))]
     Open {
         /// As configured.
         path: PathBuf,
@@ -49,13 +49,13 @@ pub enum RootError {
         source: io::Error,
     },
     /// Another one stands at its path than the one that is open.
-    #[error("find the folder {} as it was opened: another one has taken its place", path.display())]
+    #[error("find the folder {} as it was opened: another one has taken its place", ShownPath(path))]
     Replaced {
         /// As configured.
         path: PathBuf,
     },
     /// Its rules can't be used.
-    #[error("read the exclude rules of the folder {}", path.display())]
+    #[error("read the exclude rules of the folder {}", ShownPath(path))]
     Excludes {
         /// As configured.
         path: PathBuf,

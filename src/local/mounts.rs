@@ -16,7 +16,7 @@ use crate::local::beneath::{is_symlink, path_only};
 use crate::local::look::{Resolved, Root};
 use crate::local::stat::{self, MountId};
 use crate::local::{identity, look};
-use crate::model::{Identity, Local, Mount, RelPath, SkipReason};
+use crate::model::{Identity, Local, Mount, RelPath, ShownPath, SkipReason};
 
 /// The mounts below a root that are known.
 #[derive(Debug, Default)]
@@ -45,12 +45,12 @@ pub(crate) enum Proof {
 
 /// Why what lies below a mount that is known can't be seen.
 pub fn not_there(root: &Path, mount: &RelPath) -> String {
-    format!("the file system that was mounted at {} is not there", root.join(mount.as_path()).display())
+    format!("the file system that was mounted at {} is not there", ShownPath(&root.join(mount.as_path())))
 }
 
 /// Why what lay below a directory can't be seen.
 pub fn mounted_over(root: &Path, mount: &RelPath) -> String {
-    format!("another file system is mounted at {}, where files were", root.join(mount.as_path()).display())
+    format!("another file system is mounted at {}, where files were", ShownPath(&root.join(mount.as_path())))
 }
 
 impl Root {

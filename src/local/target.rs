@@ -18,7 +18,7 @@ use crate::local::beneath::Beneath;
 use crate::local::exclude::is_temporary;
 use crate::local::stat;
 use crate::local::temporary::{Temporary, set_attributes};
-use crate::model::{FileMeta, Fingerprint, RelPath, Stamp};
+use crate::model::{FileMeta, Fingerprint, RelPath, ShownPath, Stamp};
 
 /// Directories that wait for being written out. Files come in the order of their paths, so few are met again.
 const DIRTY: usize = 1024;
@@ -36,7 +36,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// It is not there and can't be made.
-    #[error("make the directory {}", path.display())]
+    #[error("make the directory {}", ShownPath(path))]
     Make {
         /// As given.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum TargetError {
         source: io::Error,
     },
     /// It can't be opened.
-    #[error("open the directory {}", path.display())]
+    #[error("open the directory {}", ShownPath(path))]
     Open {
         /// As given.
         path: PathBuf,
@@ -52,7 +52,10 @@ pub enum TargetError {
         source: io::Error,
     },
     /// Another restore is at work there: the two would take each other's temporary files for remains.
-    #[error("restore to {}: another restore is writing there; wait for its end, or choose another directory", path.display())]
+    #[error(
+        "restore to {}: another restore is writing there; wait for its end, or choose another directory",
+        ShownPath(path)
+    )]
     Busy {
         /// As given.
         path: PathBuf,

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::model::ShownPath;
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Config, Error, ErrorKind, Event, EventHandler, EventKind, EventKindMask, RecommendedWatcher};
 use notify::{RecursiveMode, Watcher, WatcherKind};
@@ -131,7 +132,7 @@ impl Watch {
             ErrorKind::PathNotFound | ErrorKind::WatchNotFound => {}
             ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => {}
             ErrorKind::Io(_) | ErrorKind::Generic(_) | ErrorKind::InvalidConfig(_) => {
-                tracing::warn!(path = %path.display(), error = error as &dyn std::error::Error, "failed to watch a directory; the reconciliation will see its changes");
+                tracing::warn!(path = %ShownPath(path), error = error as &dyn std::error::Error, "failed to watch a directory; the reconciliation will see its changes");
             }
         }
     }

@@ -12,7 +12,7 @@ mod sorted;
 pub use local::{Absence, Entry, FileMeta, Fingerprint, Identity, Local, Mount, SkipReason, Stamp, Walked};
 pub use object::{Digest, ETag, Listed, Remote};
 pub use parts::{MD5_BLOCK, Parts, part_size};
-pub use path::{MAX_KEY_BYTES, ObjectKey, Printable, RelPath, encode_name, is_within, may_collide};
+pub use path::{MAX_KEY_BYTES, ObjectKey, Printable, RelPath, ShownPath, encode_name, is_within, may_collide};
 pub use row::{EventKind, FolderId, FolderState, Row, RowState, Synced};
 pub use sorted::SortedPaths;
 

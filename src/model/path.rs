@@ -139,6 +139,16 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// A path of the file system as [`Printable`] shows it, since a name in it may be hostile. Bytes that are not UTF-8 are shown
+/// as U+FFFD.
+pub struct ShownPath<'a>(pub &'a Path);
+
+impl fmt::Display for ShownPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Printable(&self.0.to_string_lossy()), f)
+    }
+}
+
 /// An object's key in its bucket: the folder's prefix and the encoded path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(String);

@@ -9,7 +9,7 @@ use crate::catalog::judgement::FoundBy;
 use crate::catalog::spool::Kind;
 use crate::config::settings::FolderSettings;
 use crate::local::identity;
-use crate::model::{FolderId, Identity};
+use crate::model::{FolderId, Identity, ShownPath};
 use crate::plan::{self, IdentityVerdict};
 use crate::sync::error::SyncError;
 use crate::sync::held;
@@ -65,7 +65,7 @@ pub fn doubt(folder: &FolderSettings) -> String {
     format!(
         "the folder is not the one that was synced (another file system or directory is at {}): mount it, or, if this is the \
          right one, run `agent-portail deletes approve --identity --folder {}`",
-        folder.path.display(),
+        ShownPath(&folder.path),
         folder.name
     )
 }
@@ -100,7 +100,7 @@ pub async fn settle(
             tracing::warn!(
                 folder = %pipeline.folder.name,
                 "the folder {} has a new identity (a restored or moved disk?); it was accepted, since {} of {} files are the same",
-                pipeline.folder.path.display(), found.matched, found.rows
+                ShownPath(&pipeline.folder.path), found.matched, found.rows
             );
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::catalog::CatalogError;
 use crate::local::hash::ReadError;
 use crate::local::look::RootError;
-use crate::model::{MAX_KEY_BYTES, Retry};
+use crate::model::{MAX_KEY_BYTES, Retry, ShownPath};
 use crate::remote::RemoteError;
 
 /// Nothing more can be done on this folder now.
@@ -22,7 +22,7 @@ pub enum SyncError {
         source: Box<RootError>,
     },
     /// The root could not be listed.
-    #[error("list the folder {}", path.display())]
+    #[error("list the folder {}", ShownPath(path))]
     Walk {
         /// Its root.
         path: PathBuf,

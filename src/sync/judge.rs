@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::catalog;
 use crate::catalog::judgement::{FoundBy, Judgement};
 use crate::catalog::spool::{Kind, Tally};
-use crate::model::{FolderId, RelPath};
+use crate::model::{FolderId, RelPath, ShownPath};
 use crate::plan::{self, IdentityVerdict};
 use crate::sync::error::SyncError;
 use crate::sync::pipeline::{Pipeline, blocking};
@@ -65,7 +65,7 @@ impl Case {
         found: &Found,
         verdict: IdentityVerdict,
     ) -> Option<(String, &'static [Kind])> {
-        let path = pipeline.folder.path.display();
+        let path = ShownPath(&pipeline.folder.path);
         let doubt = match verdict {
             IdentityVerdict::Doubt => Some(format!(
                 "the folder is not the one that was synced (another file system or directory is at {path}), and only {} of {} files are as they were",

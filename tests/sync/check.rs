@@ -42,7 +42,7 @@ async fn each_thing_is_tried_and_what_fails_comes_with_its_remedy() {
         );
         std::fs::write(home.path().join("config.toml"), text).unwrap();
     };
-    let documents = format!("[[folder]]\npath = \"{}\"\nprefix = \"docs/\"\n", folder.display());
+    let documents = format!("[[folder]]\npath = \"{}\"\nprefix = \"docs/\"\n", folder.to_string_lossy());
     let mut environment = s3.env();
     environment.push(("DB_PASSWORD", cluster.password().to_owned()));
 
@@ -69,7 +69,7 @@ async fn each_thing_is_tried_and_what_fails_comes_with_its_remedy() {
     std::os::unix::fs::symlink(folder.join("sub"), &link).unwrap();
     config(&format!(
         "{documents}[[folder]]\npath = \"{}\"\nprefix = \"x/\"\n[[folder]]\npath = \"/nowhere/at/all\"\nprefix = \"y/\"\n",
-        link.display()
+        link.to_string_lossy()
     ));
     s3.script(|seen| {
         (seen.operation == "DeleteObject").then(|| Reply::Answer {

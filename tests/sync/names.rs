@@ -1,6 +1,6 @@
 //! File names that few think of.
 
-use crate::common::agent::{Agent, noise};
+use crate::common::agent::{Agent, Outcome, noise};
 
 /// Each is a name in a directory of its own, too.
 pub(crate) fn hostile() -> Vec<Vec<u8>> {
@@ -86,6 +86,49 @@ async fn hostile_names_are_mirrored_recorded_and_deleted() {
     }
     agent.synced().await;
     agent.assert_in_sync().await;
+}
+
+#[tokio::test]
+async fn no_name_forges_a_line_or_reaches_the_terminal() {
+    let mut agent = Agent::start().await;
+    agent.folder = "max_delete = \"0%\"\nmax_delete_count = 0".to_owned();
+    agent.restricted = true;
+    let evil = |end: &str| format!("a\u{1b}[2J\r\nforged \u{9b}31m\u{202e}{end}");
+    let (file, inside, unreadable) = (evil("file"), format!("{}/inside", evil("directory")), evil("unreadable"));
+    for path in [&file, &inside, &unreadable] {
+        agent.write(path, "content");
+    }
+    let forbid = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(agent.path(&unreadable), mode).unwrap();
+    };
+    forbid(0o000);
+    let (target, path) = (agent.aside(&evil("target")), agent.path(&file).to_str().unwrap().to_owned());
+    std::fs::create_dir(&target).unwrap();
+    // Where a directory should be.
+    std::fs::write(target.join(evil("directory")), "in the way").unwrap();
+    let to = target.to_str().unwrap();
+    let tell = |outcome: Outcome, shown: &str| {
+        let text = outcome.stdout + &outcome.stderr;
+        assert!(text.contains(shown), "{text}");
+        for line in text.lines() {
+            assert!(!line.starts_with("forged"), "{text}");
+            assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
+        }
+    };
+    let name = r"a\u{1b}[2J\r\nforged \u{9b}31m\u{202e}";
+    tell(agent.run(&["sync", "--dry-run"]).await.expect_code(0), name);
+    tell(agent.run(&["sync"]).await.expect_code(1), name);
+    tell(agent.run(&["explain", &path]).await, name);
+    tell(agent.run(&["verify"]).await.expect_code(1), name);
+    tell(agent.run(&["restore", "--folder", "files", "--to", to, "--dry-run"]).await, name);
+    tell(agent.run(&["restore", "--folder", "files", "--to", to]).await.expect_code(1), name);
+    std::fs::remove_file(agent.path(&file)).unwrap();
+    tell(agent.run(&["sync"]).await.expect_code(1), name);
+    tell(agent.run(&["deletes", "list"]).await, name);
+    tell(agent.run(&["status"]).await, "files");
+    tell(agent.run(&["deletes", "approve", "--folder", "files", "--path", &evil("nothing")]).await, name);
+    forbid(0o600);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, folder};
 use crate::cli::output::OutputError;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::local::identity;
-use crate::model::Identity;
+use crate::model::{Identity, ShownPath};
 use crate::sync::pipeline::blocking;
 
 const SERVER: &str = "PostgreSQL";
@@ -139,7 +139,7 @@ fn compare(folder: &FolderSettings, known: &Identity, seen: &Identity) -> Line {
         "it is not the directory that was synced: until half of its files are found as they were, deletions are held";
     Line::warn(title, found).remedy(format!(
         "mount the right one at {}, or accept this one: agent-portail deletes approve --identity --folder {}",
-        folder.path.display(),
+        ShownPath(&folder.path),
         folder.name
     ))
 }

@@ -9,7 +9,7 @@ use crate::config::settings::{FolderSettings, Settings};
 use crate::local::identity;
 use crate::local::look::{Root, RootError};
 use crate::local::survey::{Survey, survey};
-use crate::model::{Identity, Printable};
+use crate::model::{Identity, Printable, ShownPath};
 use crate::sync::pipeline::blocking;
 
 /// A survey of a folder that takes longer is cut short: a person is waiting.
@@ -73,7 +73,7 @@ fn look(folder: &FolderSettings) -> Result<Seen, RootError> {
 }
 
 fn lines(folder: &Seen, reconcile_every: Duration) -> Vec<Line> {
-    let (title, path, survey) = (title(&folder.name), folder.path.display(), &folder.survey);
+    let (title, path, survey) = (title(&folder.name), ShownPath(&folder.path), &folder.survey);
     let least = if survey.cut_short { "at least " } else { "" };
     let mut lines = vec![Line::ok(
         title.clone(),
@@ -118,8 +118,12 @@ fn nested(folder: &Seen, other: &Seen) -> Option<Line> {
     } else {
         return None;
     };
-    let found =
-        format!("{} {how} {} of the folder {}", folder.path.display(), other.path.display(), Printable(&other.name));
+    let found = format!(
+        "{} {how} {} of the folder {}",
+        ShownPath(&folder.path),
+        ShownPath(&other.path),
+        Printable(&other.name)
+    );
     Some(
         Line::fail(title(&folder.name), found)
             .remedy("each file must belong to one folder: remove one of them, or choose another path"),
