@@ -42,7 +42,8 @@ pub struct Churn {
 struct Listing {
     directories: Vec<PathBuf>,
     files: Vec<PathBuf>,
-    links: Vec<PathBuf>,
+    /// Symbolic links and pipes.
+    skipped: Vec<PathBuf>,
 }
 
 impl Churn {
@@ -72,7 +73,7 @@ impl Churn {
             self.presence.appearing(&self.root, &operation.appearing());
             if self.tells && result.is_ok() {
                 let text = format!("{operation:?}");
-                println!("    {}", text.replace(&self.root.display().to_string(), "").replace("\"/", "\""));
+                println!("    {}", text.replace(&self.root.to_string_lossy().to_string(), "").replace("\"/", "\""));
             }
             done += usize::from(result.is_ok());
             std::thread::sleep(pause);
@@ -86,7 +87,7 @@ impl Churn {
         let file = self.pick(&found.files).unwrap_or_else(|| new.clone());
         let beside = file.with_file_name(self.name());
         let other = self.pick(&found.files).unwrap_or_else(|| new.clone());
-        let link = self.pick(&found.links).unwrap_or_else(|| new.clone());
+        let skipped = self.pick(&found.skipped).unwrap_or_else(|| new.clone());
         let content = self.content();
         let is_root = directory == self.root;
         let is_deep = directory.components().count() - self.root.components().count() > DEPTH;
@@ -113,8 +114,9 @@ impl Churn {
             850..870 if !is_root => Operation::RemoveTree(directory),
             870..900 => Operation::Mode(file, 0o600 + self.random.random_range(0..0o100)),
             900..930 => Operation::Stamp(file, self.random.random_range(0..2_000_000_000)),
-            930..950 => Operation::Symlink(new, self.target(&found)),
-            950..965 => Operation::Remove(link),
+            930..945 => Operation::Symlink(new, self.target(&found)),
+            945..950 => Operation::Pipe(new),
+            950..965 => Operation::Remove(skipped),
             965..980 if !is_root => Operation::Rename(directory, self.slot()),
             980..995 if !is_deep => Operation::Rename(self.taken(), new),
             995..998 => Operation::Write(new, Content { length: LARGE + content.length * 1000, ..content }),
@@ -196,7 +198,7 @@ pub fn below(root: &Path) -> Vec<PathBuf> {
 
 /// Without following any link. Files of the tests' own are left out.
 fn list(root: &Path, spared: Option<&OsStr>) -> Listing {
-    let mut found = Listing { directories: vec![root.to_owned()], files: Vec::new(), links: Vec::new() };
+    let mut found = Listing { directories: vec![root.to_owned()], files: Vec::new(), skipped: Vec::new() };
     let mut next = 0;
     while let Some(directory) = found.directories.get(next).cloned() {
         next += 1;
@@ -207,8 +209,8 @@ fn list(root: &Path, spared: Option<&OsStr>) -> Listing {
         for entry in entries.into_iter().filter(|entry| !is_spared(&entry.file_name())) {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => found.directories.push(entry.path()),
-                Ok(kind) if kind.is_symlink() => found.links.push(entry.path()),
-                Ok(_) => found.files.push(entry.path()),
+                Ok(kind) if kind.is_file() => found.files.push(entry.path()),
+                Ok(_) => found.skipped.push(entry.path()),
                 Err(_) => {}
             }
         }

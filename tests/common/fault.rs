@@ -44,6 +44,14 @@ pub enum Fault {
     Rules(bool),
     /// A directory or file may not be read for a while, and there is news of what lies below.
     Unreadable(Duration),
+    /// A directory's place is taken by a link to where it has been moved, for a while.
+    Swapped(Duration),
+    /// A copy of the database server's files is put by.
+    Backup,
+    /// The database is what it was at the last backup.
+    Past,
+    /// The database has no schema any more.
+    Lost,
     /// Somebody deletes objects.
     Vanished(usize),
     /// Somebody overwrites objects.
@@ -83,6 +91,15 @@ pub struct Scope {
 impl Fault {
     pub fn draw(random: &mut StdRng, scope: Scope) -> Self {
         let long = millis(random, 100, 2500);
+        if random.random_bool(0.15) {
+            return match random.random_range(0..6) {
+                0 | 1 if scope.own_server => Self::Backup,
+                2 if scope.own_server => Self::Past,
+                3 => Self::Lost,
+                4 => Self::Vanished(usize::MAX),
+                _ => Self::Swapped(long),
+            };
+        }
         match random.random_range(0..100) {
             0..14 => Self::None,
             14..36 => Self::Store(Trouble::draw(random), *[15, 40, 100].choose(random).unwrap()),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 use super::agent::noise;
 
@@ -40,6 +40,8 @@ pub enum Operation {
     Stamp(PathBuf, u64),
     /// To this target.
     Symlink(PathBuf, PathBuf),
+    /// A named pipe, which nothing may open.
+    Pipe(PathBuf),
 }
 
 impl Operation {
@@ -88,6 +90,7 @@ impl Operation {
                 options().append(true).open(path)?.set_modified(time)
             }
             Self::Symlink(path, target) => symlink(target, path),
+            Self::Pipe(path) => Ok(mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?),
         }
     }
 
@@ -105,7 +108,8 @@ impl Operation {
             | Self::Burst(..)
             | Self::Mode(..)
             | Self::Stamp(..)
-            | Self::Symlink(..) => Vec::new(),
+            | Self::Symlink(..)
+            | Self::Pipe(..) => Vec::new(),
         }
     }
 
@@ -124,7 +128,8 @@ impl Operation {
             | Self::RemoveTree(path)
             | Self::Mode(path, _)
             | Self::Stamp(path, _)
-            | Self::Symlink(path, _) => vec![path],
+            | Self::Symlink(path, _)
+            | Self::Pipe(path) => vec![path],
         }
     }
 }
@@ -135,10 +140,10 @@ impl Content {
     }
 }
 
-/// Never through a link: what lies behind one is not where its path says.
+/// Never through a link: what lies behind one is not where its path says. Nor does it wait for somebody to read a pipe.
 fn options() -> OpenOptions {
     let mut options = File::options();
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
     options
 }
 

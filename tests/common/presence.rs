@@ -29,8 +29,8 @@ pub struct Presence {
 struct Inner {
     /// Paths at which a regular file is, and since when without a break.
     since: BTreeMap<String, Instant>,
-    /// Paths at which a symbolic link has ever been.
-    links: BTreeSet<String>,
+    /// Paths at which something has ever been that is skipped: a symbolic link, a pipe.
+    skipped: BTreeSet<String>,
     /// When an upload of each key last arrived at the store, by both clocks.
     uploads: HashMap<String, (Instant, SystemTime)>,
     /// Keys of objects that are none of the program's business.
@@ -65,20 +65,20 @@ impl Presence {
     /// Called after an operation, by whoever works on the files: what is at and below these paths is there from now on.
     pub fn appearing(&self, root: &Path, paths: &[&Path]) {
         let mut left: Vec<_> = paths.iter().map(|path| path.to_path_buf()).collect();
-        let (mut files, mut links) = (Vec::new(), Vec::new());
+        let (mut files, mut skipped) = (Vec::new(), Vec::new());
         while let Some(path) = left.pop() {
             let (Some(name), Ok(seen)) = (relative(root, &path), path.symlink_metadata()) else { continue };
             if seen.is_dir() {
                 left.extend(path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path()));
-            } else if seen.is_symlink() {
-                links.push(name);
+            } else if !seen.is_file() {
+                skipped.push(name);
             } else if name != IGNORE_FILE {
                 files.push(name);
             }
         }
         let now = Instant::now();
         let mut inner = self.lock();
-        inner.links.extend(links);
+        inner.skipped.extend(skipped);
         for path in files {
             inner.since.entry(path).or_insert(now);
         }
@@ -138,11 +138,11 @@ impl Presence {
         self.lock().foreign.contains(key)
     }
 
-    /// Whether a symbolic link has ever been at this path or above it: then its row was dropped and the object kept.
-    pub fn was_link(&self, path: &str) -> bool {
+    /// Whether something that is skipped has ever been at this path or above it: then its row was dropped and the object kept.
+    pub fn was_skipped(&self, path: &str) -> bool {
         let inner = self.lock();
         let mut above = path.match_indices('/').map(|(end, _)| &path[..end]);
-        inner.links.contains(path) || above.any(|above| inner.links.contains(above))
+        inner.skipped.contains(path) || above.any(|above| inner.skipped.contains(above))
     }
 
     /// When an upload of this key last arrived at the store.

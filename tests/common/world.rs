@@ -4,7 +4,8 @@ mod settled;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 use tokio::task::block_in_place;
 
-use super::agent::Agent;
+use super::agent::{Agent, copy_tree};
 use super::churn::{self, Churn};
 use super::daemon::Daemon;
 use super::fault::{Fault, Scope};
@@ -39,8 +40,10 @@ pub struct World<'a> {
     random: StdRng,
     /// Exclude rules are in force, or have been.
     rules: (bool, bool),
-    /// Somebody else has changed the bucket.
+    /// Something was changed that no event tells of: in the bucket, in the catalog.
     drifted: bool,
+    /// Where a copy of the database server's files is.
+    backup: Option<PathBuf>,
     overwritten: HashSet<String>,
     foreign: BTreeMap<String, Vec<u8>>,
     /// Done on the files so far.
@@ -78,6 +81,7 @@ impl<'a> World<'a> {
             random: StdRng::seed_from_u64(seed),
             rules: (false, false),
             drifted: false,
+            backup: None,
             overwritten: HashSet::new(),
             foreign: BTreeMap::new(),
             operations: 0,
@@ -125,10 +129,13 @@ impl<'a> World<'a> {
             churn
         });
         tokio::time::sleep(step.after).await;
+        // Who has a path of the folder in hand would make a new folder there, or write behind the link.
         if let Fault::Away { away, replaced } = step.fault {
-            // Who has a path of the folder in hand would make a new folder there.
             self.churn = Some(working.await.unwrap());
             self.move_away(away, replaced).await;
+        } else if let Fault::Swapped(lasting) = step.fault {
+            self.churn = Some(working.await.unwrap());
+            self.swap(lasting).await;
         } else {
             self.meet(&step.fault).await;
             self.churn = Some(working.await.unwrap());
@@ -180,8 +187,20 @@ impl<'a> World<'a> {
                 self.daemon().signal(Signal::CONT);
             }
             Fault::Reload => self.reload().await,
-            // It is the step's business.
-            Fault::Away { .. } => {}
+            // They are the step's business.
+            Fault::Away { .. } | Fault::Swapped(_) => {}
+            Fault::Backup => block_in_place(|| self.back_up()),
+            Fault::Past if self.backup.is_none() => {}
+            Fault::Past => {
+                self.put_down().await;
+                block_in_place(|| self.go_back());
+                self.start();
+            }
+            Fault::Lost => {
+                self.put_down().await;
+                agent.db.rows("DROP SCHEMA IF EXISTS portail CASCADE").await;
+                self.start();
+            }
             Fault::Rules(on) => self.rule(*on),
             Fault::Unreadable(lasting) => self.forbid(*lasting).await,
             Fault::Vanished(count) => {
@@ -200,6 +219,13 @@ impl<'a> World<'a> {
             }
             Fault::Foreign => self.put_foreign().await,
         }
+    }
+
+    /// Whoever brings a catalog back, or makes a new one, doesn't do so under the program's hands.
+    async fn put_down(&mut self) {
+        self.daemon.take().unwrap().kill().await;
+        self.agent.s3.until_unused().await;
+        self.drifted = true;
     }
 
     async fn start_after(&mut self, down: Duration) {
@@ -246,6 +272,41 @@ impl<'a> World<'a> {
             fs::remove_dir(root).unwrap();
         }
         fs::rename(&away, root).unwrap();
+    }
+
+    /// A directory is moved out, and a link to it is in its place for a while.
+    async fn swap(&mut self, lasting: Duration) {
+        let directories = || churn::below(&self.agent.root).into_iter().filter(|path| path.is_dir());
+        let Some(path) = block_in_place(|| directories().choose(&mut self.random)) else { return };
+        let moved = self.agent.home.path().join("swapped");
+        self.presence.vanishing(&self.agent.root, &[&path]);
+        fs::rename(&path, &moved).unwrap();
+        symlink(&moved, &path).unwrap();
+        self.presence.appearing(&self.agent.root, &[&path]);
+        tokio::time::sleep(lasting).await;
+        fs::remove_file(&path).unwrap();
+        fs::rename(&moved, &path).unwrap();
+        self.presence.appearing(&self.agent.root, &[&path]);
+    }
+
+    fn back_up(&mut self) {
+        let to = self.agent.home.path().join("backup");
+        let cluster = self.cluster.as_mut().unwrap();
+        cluster.stop();
+        if to.exists() {
+            fs::remove_dir_all(&to).unwrap();
+        }
+        copy_tree(&cluster.data(), &to);
+        cluster.resume().unwrap();
+        self.backup = Some(to);
+    }
+
+    fn go_back(&mut self) {
+        let cluster = self.cluster.as_mut().unwrap();
+        cluster.stop();
+        fs::remove_dir_all(cluster.data()).unwrap();
+        copy_tree(self.backup.as_ref().unwrap(), &cluster.data());
+        cluster.resume().unwrap();
     }
 
     fn rule(&mut self, on: bool) {

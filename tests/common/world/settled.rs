@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::{DRIFT, World};
+use crate::common::agent::assert_same_files;
 
 /// For everything to be the same. A path that has failed several times waits for some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,6 +75,17 @@ impl World<'_> {
         assert_eq!((done("uploaded"), done("copied"), done("deleted")), (0, 0, 0), "{}", pass.stdout);
         assert_eq!(self.difference().await, None);
         self.assert_foreign_untouched().await;
+        self.assert_restorable().await;
+    }
+
+    /// What comes back from the bucket is the folder.
+    async fn assert_restorable(&self) {
+        let to = self.agent.aside("restored");
+        self.agent.restore(&to, &[]).await.expect_code(0);
+        // What came to be excluded has its row and object still.
+        if !self.rules.1 {
+            assert_same_files(&self.agent.root, &to);
+        }
     }
 
     async fn difference(&self) -> Option<String> {
@@ -82,9 +94,9 @@ impl World<'_> {
         let (recorded, theirs) = (self.recorded().await, self.theirs().await);
         let may_stay = |key: &str| {
             let path = key.strip_prefix(&self.agent.prefix).unwrap();
-            let was_skipped = presence.was_link(path) || self.rules.1 && is_excluded(path);
-            // Its answer, or its row, was lost in an outage or a crash, and its file has gone before the next look: nobody knows
-            // any more whose it is.
+            let was_skipped = presence.was_skipped(path) || self.rules.1 && is_excluded(path);
+            // Its answer, or its row, was lost in an outage or a crash or with the catalog, and its file has gone before the next
+            // look: nobody knows any more whose it is.
             let lost = presence.uploaded(key).is_some_and(|uploaded| {
                 let uploaded = uploaded.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
                 recorded.get(path).is_none_or(|recorded| *recorded < uploaded)
