@@ -2,10 +2,11 @@
 
 PREFIX ?= /usr/local
 CARGO  ?= cargo
-# Of `make model`: the seed to begin with, and how many. Of `make soak`: how long it lasts.
+# Of `make model`: the seed to begin with, and how many. Of `make soak`: how long it lasts. Of `make fuzz`: how long each target runs.
 SEED    ?=
 SEEDS   ?=
 MINUTES ?= 20
+TIME    ?= 120
 # Of `make demo`: the folder to mirror (none = a sample), and other arguments, such as ARGS=--once.
 DIR    ?=
 ARGS   ?=
@@ -62,6 +63,19 @@ soak: setup ## Runs the daemon for MINUTES=20 on files that change, and fails if
 .PHONY: faults
 faults: setup ## Brings about everything that may go wrong, and prints a table; ARGS=words for some, ARGS=--write for the manual
 	$(CARGO) test --features failpoints --test faults -- $(ARGS)
+
+.PHONY: fuzz
+fuzz: setup ## Feeds input that no honest program sends for TIME=120 seconds each; ARGS=--keep keeps what leads to new places
+	CARGO=$(CARGO) scripts/fuzz.sh '$(target)' $(TIME) $(ARGS)
+
+mutants := $(target)/tools/cargo-mutants-27.1.0/bin/cargo-mutants
+
+$(mutants):
+	$(CARGO) install --quiet --locked --root $(patsubst %/bin/cargo-mutants,%,$@) cargo-mutants@27.1.0
+
+.PHONY: mutants
+mutants: setup $(mutants) ## Breaks what decides in every way that it can think of: each must fail a test (an hour)
+	PATH="$(abspath $(dir $(mutants))):$$PATH" $(CARGO) mutants --output '$(target)' $(ARGS) -- --lib
 
 .PHONY: test-all
 test-all: test test-garage faults ## Runs all tests, also those too slow for each change

@@ -271,8 +271,6 @@ pub fn judge_identity(
 ) -> IdentityVerdict {
     match known {
         Some(known) if known == seen => IdentityVerdict::Same,
-        // Nothing that could be deleted by mistake.
-        _ if rows == 0 => IdentityVerdict::Take,
         None => IdentityVerdict::Take,
         Some(_) if is_proven(complete, matched, rows) => IdentityVerdict::Take,
         Some(_) => IdentityVerdict::Doubt,

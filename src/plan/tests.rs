@@ -168,6 +168,39 @@ fn an_object_is_adopted_only_when_its_etag_can_be_explained() {
     assert_eq!(adopt(&composite, 10 << 20), Conclusion::AdoptIfComposite(vec![5 << 20, 8 << 20]));
     assert_eq!(adopt(&composite, 31 << 20), Conclusion::AdoptIfComposite(vec![16 << 20]));
     assert_eq!(adopt(&format!("{}-0", digest(3).to_hex()), 10 << 20), Conclusion::AdoptByMetadata);
+    let other_size = Remote::Present(Listed { size: 4, etag: ETag::new(&digest(1).to_hex()) });
+    assert_eq!(conclude(&Decision::Adopt, 3, digest(1), None, &other_size), Conclusion::Upload);
+}
+
+#[test]
+fn only_32_hexadecimal_digits_and_a_number_are_the_etag_of_parts() {
+    let hex = digest(3).to_hex();
+    let count = |text: &str| part_count(&ETag::new(text));
+    assert_eq!(count(&format!("{hex}-10000")), Some(10_000));
+    for wrong in [&hex, &format!("{hex}-10001"), &format!("{hex}-"), &format!("{}-2", &hex[1..]), &format!("{hex}0-2")]
+    {
+        assert_eq!(count(wrong), None, "{wrong}");
+    }
+    assert_eq!(count(&format!("{}-2", "z".repeat(32))), None);
+}
+
+#[test]
+fn a_renamed_file_is_known_by_inode_size_and_mtime_and_only_of_a_synced_row() {
+    let (synced, seen) = (row(RowState::Synced, 3, 1), fingerprint(3, 0));
+    assert!(is_same_file(&synced, &seen));
+    assert!(is_same_file(&synced, &Fingerprint { ctime: Stamp(9), ..seen }), "a rename moves it");
+    for other in
+        [Fingerprint { size: 4, ..seen }, Fingerprint { inode: 8, ..seen }, Fingerprint { mtime: Stamp(9), ..seen }]
+    {
+        assert!(!is_same_file(&synced, &other), "{other:?}");
+    }
+    let was = row(RowState::Synced, 4, 1);
+    assert!(!is_same_file(&Row { fingerprint: Some(seen), ..was.clone() }, &seen), "its object has another size");
+    assert!(!is_same_file(&Row { fingerprint: was.fingerprint, ..synced.clone() }, &seen), "the file had another size");
+    assert!(!is_same_file(&Row { fingerprint: None, ..synced.clone() }, &seen));
+    for state in [RowState::Failed, RowState::Deleting, RowState::Kept] {
+        assert!(!is_same_file(&Row { state, ..synced.clone() }, &seen), "{state:?}");
+    }
 }
 
 #[test]
@@ -190,6 +223,9 @@ fn young_stamps_are_racy() {
     assert!(at(9_990_000_000, 9_000_000_000));
     assert!(!at(90_000_000_000, 9_000_000_000), "an mtime in the future moves with the next write");
     assert!(at(9_000_000_000, 90_000_000_000), "the clock was set back");
+    let settled = now.minus(FINE_GRAIN).0;
+    assert!(!at(settled, settled), "a grain ago is long enough");
+    assert!(at(settled + 1, settled) && at(settled, settled + 1));
 }
 
 #[test]
@@ -229,6 +265,7 @@ fn the_threshold_is_the_larger_of_share_and_count() {
     assert!(!exceeds_threshold(250, 1000, 25.0, 100));
     assert!(exceeds_threshold(251, 1000, 25.0, 100));
     assert!(!exceeds_threshold(1000, 1000, 100.0, 100), "100% is no threshold");
+    assert!(!exceeds_threshold(1000, 10, 100.0, 100), "not even if the rows have become fewer meanwhile");
     assert!(exceeds_threshold(1, 1000, 0.0, 0));
     assert!(!exceeds_threshold(0, 0, 0.0, 0));
 }
