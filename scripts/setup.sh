@@ -22,6 +22,8 @@ find_missing() {
   if [ "$1" = all ] && [ "$(uname -s)" = Linux ]; then
     # A file system that tells of no changes by others.
     command -v bindfs >/dev/null || packages+=(bindfs)
+    # A clock that steps.
+    compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || packages+=(libfaketime)
   fi
   [ "$1" = bench ] || return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -61,9 +63,9 @@ install_packages() {
 advise() {
   echo "setup: missing (as Debian names them): ${packages[*]}"
   echo "This is not a Debian or Ubuntu system; install what corresponds, then run make again:"
-  echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server bindfs"
-  echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql bindfs"
-  echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server bindfs"
+  echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server bindfs libfaketime"
+  echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql bindfs libfaketime"
+  echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server bindfs libfaketime"
   [[ " ${packages[*]} " != *" inotify-tools "* ]] || echo "and for the bench, which runs on Linux: Python 3.11 or later, inotify-tools"
   echo "  macOS          xcode-select --install; brew install postgresql"
 }

@@ -11,6 +11,7 @@
 mod common;
 
 mod answers;
+mod clock;
 mod crash;
 mod database;
 mod files;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let write = words.iter().any(|word| word == "--write");
     let words: Vec<&String> = words.iter().filter(|word| !word.starts_with("--")).collect();
-    let all = [crash::cases(), line::cases(), answers::cases(), database::cases(), files::cases()];
+    let all = [crash::cases(), line::cases(), answers::cases(), database::cases(), files::cases(), clock::cases()];
     let all = all.into_iter().flatten();
     let is_wanted = |case: &Case| words.iter().all(|word| format!("{} {}", case.chapter, case.name).contains(*word));
     let chosen: Vec<Case> = all.filter(is_wanted).collect();
