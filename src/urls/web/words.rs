@@ -57,7 +57,7 @@ words! {
         empty_directory, empty_directory_hint, directory, share, share_of, end_of_list, folder_above }
     search { search, search_in, search_hint, nothing_found, nothing_found_hint, clear_search, results_for, in_directory }
     file_states { synced, failed, deleting, kept, failed_hint, deleting_hint, kept_hint }
-    file { download, open, preview, preview_of, preview_failed, no_preview, no_preview_hint, pdf_hint, details, location, created, synced_at, md5,
+    file { download, open, open_hint, preview, preview_of, preview_failed, no_preview, no_preview_hint, pdf_hint, details, location, created, synced_at, md5,
         exact_size, bytes }
     create { create_title, create_hint, valid_for, uses, unlimited, uses_hint, version, version_latest, version_pinned, create, created_title, created_hint,
         link, copy, copied, copy_by_hand, valid_until, no_right_to_link, not_now }

@@ -44,7 +44,7 @@ pub(super) const ENGLISH: Words = Words {
     state: "Synced",
     all_folders: "All folders",
     breadcrumbs: "Where you are",
-    sort_by: "Sort",
+    sort_by: "Sort by",
     sort_ascending: "ascending",
     sort_descending: "descending",
     more: "Show more",
@@ -76,7 +76,8 @@ pub(super) const ENGLISH: Words = Words {
     kept_hint: "This file was deleted from its folder, and was kept here.",
 
     download: "Download",
-    open: "Open in a new tab",
+    open: "Open",
+    open_hint: "Opens in a new tab",
     preview: "Preview",
     preview_of: "Preview of #",
     preview_failed: "This preview could not be loaded. Download the file to see it.",

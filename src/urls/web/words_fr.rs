@@ -44,7 +44,7 @@ pub(super) const FRENCH: Words = Words {
     state: "Synchronisé",
     all_folders: "Tous les dossiers",
     breadcrumbs: "Où vous êtes",
-    sort_by: "Trier",
+    sort_by: "Trier par",
     sort_ascending: "croissant",
     sort_descending: "décroissant",
     more: "Afficher la suite",
@@ -76,7 +76,8 @@ pub(super) const FRENCH: Words = Words {
     kept_hint: "Ce fichier a été supprimé de son dossier, et conservé ici.",
 
     download: "Télécharger",
-    open: "Ouvrir dans un nouvel onglet",
+    open: "Ouvrir",
+    open_hint: "S’ouvre dans un nouvel onglet",
     preview: "Aperçu",
     preview_of: "Aperçu de #",
     preview_failed: "L’aperçu n’a pas pu être chargé. Téléchargez le fichier pour le voir.",

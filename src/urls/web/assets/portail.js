@@ -20,7 +20,7 @@
   const showZone = () => {
     const zone = document.getElementById("zone");
     const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
-    if (zone && name) zone.textContent = texts.zone.replace("#", name.split("/").pop().replaceAll("_", " "));
+    if (zone && name && name !== "UTC") zone.textContent = texts.zone.replace("#", name.split("/").pop().replaceAll("_", " "));
   };
 
   // Pages are read as documents, in which no script runs, and parts of them are taken over.
