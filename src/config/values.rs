@@ -1,14 +1,15 @@
 //! From text to values: the grammar of durations, sizes, shares, addresses and names.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use http::Uri;
+use ipnet::IpNet;
 
 /// `500ms`, `15m`, `7d`; `0` is no time at all.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if text == "0" {
         return Some(Duration::ZERO);
@@ -91,6 +92,17 @@ pub(super) fn mask(text: &str) -> String {
 pub(super) fn absolute(path: &Path) -> Option<PathBuf> {
     let climbs = path.components().any(|part| part == Component::ParentDir);
     (path.is_absolute() && !climbs).then(|| path.components().collect())
+}
+
+/// An address, or a network with the number of its bits.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// The name of an HTTP header, in lower case.
+pub(super) fn header(text: &str) -> Option<String> {
+    text.trim().parse::<http::HeaderName>().ok().map(|name| name.as_str().to_owned())
 }
 
 /// A storage class as S3 spells it; other stores have their own.
