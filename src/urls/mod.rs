@@ -6,6 +6,7 @@
 //! - [`portal`] is the service without HTTP: what both the API and the web page call. [`sharing`] has links, [`signing`] URLs.
 //! - [`caller`] says who calls, [`tokens`] whom they are, [`limits`] how often they may, [`client`] from where.
 //! - [`api`] is the JSON API, [`share`] the links that recipients open, [`server`] the connections, [`run`] the process.
+//! - [`web`] is the page for people.
 //! - [`refusal`] is everything that can be answered instead.
 
 pub mod api;
@@ -23,6 +24,7 @@ pub mod share;
 pub mod sharing;
 pub mod signing;
 pub mod tokens;
+pub mod web;
 
 pub use caller::Caller;
 pub use portal::Portal;

@@ -178,12 +178,12 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        match self {
+        match &self {
             Self::Unauthenticated => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Self::TooMany(wait) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(*wait)));
             }
             Self::Unavailable(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(5));
@@ -201,6 +201,8 @@ impl IntoResponse for Refusal {
             | Self::Misdirected
             | Self::Defect => {}
         }
+        // For the page, which says it in its own words.
+        response.extensions_mut().insert(self);
         response
     }
 }

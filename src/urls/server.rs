@@ -24,7 +24,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::client::Client;
 use super::portal::Portal;
 use super::refusal::Refusal;
-use super::{api, share};
+use super::{api, share, web};
 
 /// A client that sends its head more slowly is cut off; so is one that keeps a connection without asking for anything.
 const HEADERS: Duration = Duration::from_secs(15);
@@ -42,6 +42,7 @@ pub fn router(portal: Portal) -> Router {
     Router::new()
         .merge(api::router())
         .merge(share::router())
+        .merge(web::router())
         .route("/healthz", get(healthy))
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
@@ -75,7 +76,8 @@ async fn attend(
     next: Next,
 ) -> Response {
     let client = Client::of(peer, request.headers(), &portal.settings().proxies);
-    let mut response = match admit(&portal, &client, &request) {
+    let (path, asked, from) = (request.uri().path().to_owned(), request.headers().clone(), client.clone());
+    let response = match admit(&portal, &client, &request) {
         Err(refusal) => refusal.into_response(),
         Ok(()) => {
             request.extensions_mut().insert(client);
@@ -86,6 +88,7 @@ async fn attend(
         }
     };
     portal.counters().answered(response.status());
+    let mut response = web::dress(&portal, &from, &path, &asked, response);
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));

@@ -298,6 +298,8 @@ pub struct Share {
     pub action: String,
     /// How long the link may be valid.
     pub expiries: Vec<Choice>,
+    /// The store keeps versions, one of which a link could stay with.
+    pub can_pin: bool,
     /// Why there is no form.
     pub refused: Option<String>,
     /// What was wrong with what was sent.
@@ -365,6 +367,8 @@ pub struct FilePage {
     pub share: Share,
     /// Links to it that the reader may see.
     pub links: Vec<LinkRow>,
+    /// Where to go on once one was revoked.
+    pub back: String,
 }
 
 /// The reader's links.
@@ -373,8 +377,14 @@ pub struct FilePage {
 pub struct LinksPage {
     /// Around it.
     pub frame: Frame,
+    /// Above them.
+    pub heading: &'static str,
     /// The newest first.
     pub links: Vec<LinkRow>,
+    /// Leads from one's own links to everybody's, or back: address and label.
+    pub other: Option<(&'static str, &'static str)>,
+    /// Where to go on once one was revoked.
+    pub back: String,
     /// Leads to the older ones.
     pub more: Option<String>,
     /// What has just happened.

@@ -32,6 +32,8 @@ macro_rules! words {
             pub uses_left: Counted,
             pub found: Counted,
             pub found_at_least: Counted,
+            pub opened: Counted,
+            pub bytes: Counted,
             $($(pub $name: &'static str,)+)+
         }
 
@@ -40,7 +42,7 @@ macro_rules! words {
             #[cfg(test)]
             fn each(&self) -> Vec<(&'static str, &'static str)> {
                 let mut all = vec![$($((stringify!($name), self.$name),)+)+];
-                for counted in [self.files, self.files_at_least, self.not_synced, self.uses_left, self.found, self.found_at_least] {
+                for counted in [self.files, self.files_at_least, self.not_synced, self.uses_left, self.found, self.found_at_least, self.opened, self.bytes] {
                     all.extend([("one", counted.one), ("other", counted.other)]);
                 }
                 all
@@ -55,19 +57,19 @@ words! {
     folder_states { starting, syncing, in_sync, degraded, suspended }
     listing { name, modified, state, all_folders, breadcrumbs, sort_by, sort_ascending, sort_descending, more, loading, first_page,
         empty_directory, empty_directory_hint, directory, share, share_of, end_of_list, folder_above }
-    search { search, search_in, search_hint, nothing_found, nothing_found_hint, clear_search, results_for, in_directory }
+    search { search, search_in, search_everywhere, nothing_yet, further, search_hint, nothing_found, nothing_found_hint, clear_search, results_for, in_directory }
     file_states { synced, failed, deleting, kept, failed_hint, deleting_hint, kept_hint }
     file { download, open, open_hint, preview, preview_of, preview_failed, no_preview, no_preview_hint, pdf_hint, details, location, created, synced_at, md5,
-        exact_size, bytes }
+        exact_size }
     create { create_title, create_hint, valid_for, uses, unlimited, uses_hint, version, version_latest, version_pinned, create, created_title, created_hint,
-        link, copy, copied, copy_by_hand, valid_until, no_right_to_link, not_now }
-    links { links_title, links_hint, links_empty, links_empty_hint, links_of_file, expires, expired, revoked, used_up, file_gone, active, used, last_used, revoke,
+        link, copy, copied, copy_by_hand, valid_until, no_right_to_link, not_now, wrong_uses, wrong_link }
+    links { links_title, links_hint, links_empty, links_empty_hint, links_of_file, opened_of, expires, expired, revoked, used_up, file_gone, active, used, last_used, revoke,
         revoke_question, revoke_hint, cancel, of, created_by, all_links, revoked_now, pinned }
     login { login_title, login_hint, token, log_in, wrong_token, too_many, logged_out, session_ended }
     errors { not_found, not_found_hint, forbidden, forbidden_hint, gone, gone_hint, unavailable, unavailable_hint, wrong, wrong_hint, broken, broken_hint, stale_form, stale_form_hint,
-        back_home, try_again, conflict }
+        back_home, try_again, conflict, misdirected_hint }
     recipients { link_unknown, link_unknown_hint, link_expired, link_expired_hint, link_revoked, link_revoked_hint, link_used_up, link_used_up_hint, link_gone,
-        link_gone_hint, link_not_ready, link_not_ready_hint }
+        link_gone_hint, link_not_ready, link_not_ready_hint, link_unavailable_hint }
 }
 
 impl Words {

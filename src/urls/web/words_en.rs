@@ -8,8 +8,10 @@ pub(super) const ENGLISH: Words = Words {
     files: Counted { one: "# file", other: "# files" },
     files_at_least: Counted { one: "# file or more", other: "# files or more" },
     not_synced: Counted { one: "# file not synced", other: "# files not synced" },
-    uses_left: Counted { one: "# use left", other: "# uses left" },
+    uses_left: Counted { one: "# download", other: "# downloads" },
     found: Counted { one: "# file found", other: "# files found" },
+    opened: Counted { one: "Downloaded once", other: "Downloaded # times" },
+    bytes: Counted { one: "# byte", other: "# bytes" },
     found_at_least: Counted { one: "the first file", other: "the first # files" },
 
     product: "Portail",
@@ -36,7 +38,7 @@ pub(super) const ENGLISH: Words = Words {
     starting: "Starting",
     syncing: "Syncing",
     in_sync: "In sync",
-    degraded: "Interrupted",
+    degraded: "Needs attention",
     suspended: "On hold",
 
     name: "Name",
@@ -60,6 +62,9 @@ pub(super) const ENGLISH: Words = Words {
 
     search: "Search",
     search_in: "Search in #",
+    search_everywhere: "Search in all folders",
+    nothing_yet: "Nothing yet, but not everything has been searched.",
+    further: "Further results",
     search_hint: "Part of a name",
     nothing_found: "Nothing found",
     nothing_found_hint: "No file here has “#” in its name. Fewer letters find more.",
@@ -90,7 +95,6 @@ pub(super) const ENGLISH: Words = Words {
     synced_at: "Synced",
     md5: "MD5",
     exact_size: "Size",
-    bytes: "# bytes",
 
     create_title: "Create a link",
     create_hint: "Whoever has the link can download this file, without logging in.",
@@ -110,12 +114,15 @@ pub(super) const ENGLISH: Words = Words {
     copy_by_hand: "Press Ctrl+C to copy",
     valid_until: "Valid until #",
     no_right_to_link: "Your access lets you look and download, but not create links. Ask whoever gave it to you.",
+    wrong_uses: "The number of downloads must be a whole number, from 1 up.",
+    wrong_link: "Such a link can’t be created. Choose another time or number.",
     not_now: "This file has not been synced yet. Links to it can be created as soon as it is.",
 
     links_title: "My links",
     links_hint: "Links that you have created. Revoking one ends it at once.",
     links_empty: "No links yet",
     links_empty_hint: "Open a file and choose “Create link” to share it.",
+    opened_of: "Downloaded # of % times",
     links_of_file: "Links to this file",
     expires: "Ends",
     expired: "Expired",
@@ -160,6 +167,7 @@ pub(super) const ENGLISH: Words = Words {
     stale_form_hint: "Nothing was changed. Load the page again and repeat what you did.",
     back_home: "All folders",
     try_again: "Try again",
+    misdirected_hint: "This service answers under the name localhost only.",
     conflict: "Not possible at the moment",
 
     link_unknown: "This link leads nowhere",
@@ -173,5 +181,6 @@ pub(super) const ENGLISH: Words = Words {
     link_gone: "The file is gone",
     link_gone_hint: "It has been deleted since the link was created.",
     link_not_ready: "The file is not ready",
+    link_unavailable_hint: "This usually passes by itself: try again in a minute.",
     link_not_ready_hint: "It is being changed at this moment. Try again in a minute.",
 };

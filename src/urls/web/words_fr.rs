@@ -8,8 +8,10 @@ pub(super) const FRENCH: Words = Words {
     files: Counted { one: "# fichier", other: "# fichiers" },
     files_at_least: Counted { one: "# fichier ou plus", other: "# fichiers ou plus" },
     not_synced: Counted { one: "# fichier non synchronisé", other: "# fichiers non synchronisés" },
-    uses_left: Counted { one: "# téléchargement restant", other: "# téléchargements restants" },
+    uses_left: Counted { one: "# téléchargement", other: "# téléchargements" },
     found: Counted { one: "# fichier trouvé", other: "# fichiers trouvés" },
+    opened: Counted { one: "# téléchargement", other: "# téléchargements" },
+    bytes: Counted { one: "# octet", other: "# octets" },
     found_at_least: Counted { one: "le premier fichier", other: "les # premiers fichiers" },
 
     product: "Portail",
@@ -36,7 +38,7 @@ pub(super) const FRENCH: Words = Words {
     starting: "Démarrage",
     syncing: "Synchronisation",
     in_sync: "Synchronisé",
-    degraded: "Interrompu",
+    degraded: "À surveiller",
     suspended: "En attente",
 
     name: "Nom",
@@ -60,6 +62,9 @@ pub(super) const FRENCH: Words = Words {
 
     search: "Rechercher",
     search_in: "Rechercher dans #",
+    search_everywhere: "Rechercher dans tous les dossiers",
+    nothing_yet: "Rien pour l’instant, mais tout n’a pas été parcouru.",
+    further: "Suite des résultats",
     search_hint: "Une partie du nom",
     nothing_found: "Aucun résultat",
     nothing_found_hint: "Aucun fichier ici n’a «\u{a0}#\u{a0}» dans son nom. Moins de lettres en trouvent davantage.",
@@ -90,7 +95,6 @@ pub(super) const FRENCH: Words = Words {
     synced_at: "Synchronisé",
     md5: "MD5",
     exact_size: "Taille",
-    bytes: "# octets",
 
     create_title: "Créer un lien",
     create_hint: "Quiconque a le lien peut télécharger ce fichier, sans se connecter.",
@@ -110,12 +114,15 @@ pub(super) const FRENCH: Words = Words {
     copy_by_hand: "Ctrl+C pour copier",
     valid_until: "Valable jusqu’au #",
     no_right_to_link: "Votre accès permet de consulter et de télécharger, mais pas de créer des liens. Adressez-vous à qui vous l’a donné.",
+    wrong_uses: "Le nombre de téléchargements est un nombre entier, à partir de 1.",
+    wrong_link: "Un tel lien ne peut pas être créé. Choisissez une autre durée ou un autre nombre.",
     not_now: "Ce fichier n’est pas encore synchronisé. Des liens pourront être créés dès qu’il le sera.",
 
     links_title: "Mes liens",
     links_hint: "Les liens que vous avez créés. Un lien révoqué s’arrête aussitôt.",
     links_empty: "Aucun lien pour l’instant",
     links_empty_hint: "Ouvrez un fichier et choisissez «\u{a0}Créer le lien\u{a0}» pour le partager.",
+    opened_of: "# téléchargement(s) sur %",
     links_of_file: "Liens vers ce fichier",
     expires: "Fin",
     expired: "Expiré",
@@ -160,6 +167,7 @@ pub(super) const FRENCH: Words = Words {
     stale_form_hint: "Rien n’a été modifié. Rechargez la page et recommencez.",
     back_home: "Tous les dossiers",
     try_again: "Réessayer",
+    misdirected_hint: "Ce service ne répond que sous le nom localhost.",
     conflict: "Impossible pour le moment",
 
     link_unknown: "Ce lien ne mène nulle part",
@@ -173,5 +181,6 @@ pub(super) const FRENCH: Words = Words {
     link_gone: "Le fichier a disparu",
     link_gone_hint: "Il a été supprimé depuis la création du lien.",
     link_not_ready: "Le fichier n’est pas prêt",
+    link_unavailable_hint: "Cela passe en général tout seul\u{a0}: réessayez dans une minute.",
     link_not_ready_hint: "Il est en train de changer. Réessayez dans une minute.",
 };
