@@ -7,6 +7,9 @@ use http::StatusCode;
 
 use crate::catalog::link::Outcome;
 
+/// Of what [`Counters::render`] gives.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);

@@ -23,6 +23,7 @@ pub mod server;
 pub mod share;
 pub mod sharing;
 pub mod signing;
+pub mod token_file;
 pub mod tokens;
 pub mod web;
 

@@ -111,7 +111,17 @@ fn admit(portal: &Portal, client: &Client, request: &Request) -> Result<(), Refu
 
 /// Answers until `cancel`, and then what is under way, for as long as `grace`.
 pub async fn serve(listener: TcpListener, portal: Portal, cancel: CancellationToken, grace: Duration) {
-    let router = router(portal.clone());
+    serve_router(listener, router(portal.clone()), Some(portal), cancel, grace).await;
+}
+
+/// As [`serve`], with routes of one's own; `counted` counts the connections.
+pub(super) async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    counted: Option<Portal>,
+    cancel: CancellationToken,
+    grace: Duration,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -125,9 +135,9 @@ pub async fn serve(listener: TcpListener, portal: Portal, cancel: CancellationTo
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (router, portal, cancel) = (router.clone(), portal.clone(), cancel.clone());
+        let (router, counted, cancel) = (router.clone(), counted.clone(), cancel.clone());
         connections.spawn(async move {
-            let _open = Open::new(&portal.counters().connections);
+            let _open = counted.as_ref().map(|portal| Open::new(&portal.counters().connections));
             attend_connection(stream, peer, router, cancel).await;
             drop(slot);
         });
