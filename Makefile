@@ -51,6 +51,23 @@ test-garage: setup ## Runs the tests of S3 against Garage, which it builds if mi
 	tests/garage.sh install
 	scripts/with-garage.sh $(CARGO) test $(addprefix --test ,$(s3_tests)) $(ARGS)
 
+# What drives the browser and judges the pages, in a folder of their versions.
+browser_packages := playwright-core@1.65.1 axe-core@4.14.1
+browser := $(target)/browser/$(subst @,-,$(subst $() ,+,$(browser_packages)))
+
+$(browser):
+	mkdir -p $@.new
+	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $@.new $(browser_packages)
+	mv $@.new $@
+
+.PHONY: setup-browser
+setup-browser:
+	@scripts/setup.sh browser
+
+.PHONY: test-browser
+test-browser: setup-browser $(browser) ## Uses the web page in a real browser; screenshots are in target/browser/screenshots
+	BROWSER_MODULES='$(abspath $(browser))' BROWSER_OUTPUT='$(abspath $(target))/browser/screenshots' $(CARGO) test --test browser -- $(ARGS)
+
 .PHONY: model
 model: setup ## Runs the daemon while everything goes wrong; SEED=n repeats a seed, SEEDS=n runs as many
 	MODEL_SEED=$(SEED) MODEL_SEEDS=$(SEEDS) $(CARGO) test --test sync daemon_model $(ARGS) -- --nocapture
@@ -64,7 +81,7 @@ faults: setup ## Brings about everything that may go wrong, and prints a table; 
 	$(CARGO) test --features failpoints --test faults -- $(ARGS)
 
 .PHONY: test-all
-test-all: test test-garage faults ## Runs all tests, also those too slow for each change
+test-all: test test-garage test-browser faults ## Runs all tests, also those too slow for each change
 	$(MAKE) soak MINUTES=5
 
 .PHONY: garage
