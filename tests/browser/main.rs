@@ -27,7 +27,8 @@ async fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let agent = world().await;
     let (tokens, base) = (tokens(&agent).await, format!("http://{}", listen(&agent)));
-    let mut service = Service(agent.command(&["urls"]).stdout(Stdio::inherit()).stderr(Stdio::inherit()).spawn().unwrap());
+    let mut service =
+        Service(agent.command(&["urls"]).stdout(Stdio::inherit()).stderr(Stdio::inherit()).spawn().unwrap());
     service.until_it_answers(&base).await;
     let plan = json!({
         "base": base,
@@ -172,7 +173,8 @@ impl Service {
 
     async fn stop(mut self) {
         let id = i32::try_from(self.0.id().unwrap()).unwrap();
-        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), rustix::process::Signal::TERM)
+            .unwrap();
         let ended = tokio::time::timeout(PATIENCE, self.0.wait()).await.expect("the service ends").unwrap();
         assert!(ended.success(), "{ended}");
     }

@@ -98,6 +98,7 @@ fn document(title: &str) -> Vec<u8> {
     for place in places {
         bytes.extend(format!("{place:010} 00000 n \n").bytes());
     }
-    bytes.extend(format!("trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n", objects.len() + 1).bytes());
+    bytes
+        .extend(format!("trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n", objects.len() + 1).bytes());
     bytes
 }

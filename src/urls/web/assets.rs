@@ -13,11 +13,9 @@ pub struct Asset {
 }
 
 /// The style.
-pub const CSS: Asset =
-    Asset::new("portail", "css", "text/css; charset=utf-8", include_str!("assets/portail.css"));
+pub const CSS: Asset = Asset::new("portail", "css", "text/css; charset=utf-8", include_str!("assets/portail.css"));
 /// The script.
-pub const JS: Asset =
-    Asset::new("portail", "js", "text/javascript; charset=utf-8", include_str!("assets/portail.js"));
+pub const JS: Asset = Asset::new("portail", "js", "text/javascript; charset=utf-8", include_str!("assets/portail.js"));
 /// The icon of the browser's tab.
 pub const ICON: Asset = Asset::new("icon", "svg", "image/svg+xml", include_str!("assets/icon.svg"));
 

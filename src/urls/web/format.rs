@@ -245,7 +245,10 @@ mod tests {
             (86_400 * 30, "26 Oct 2026, 10:00", "26 oct. 2026, 10:00"),
             (-86_400, "26 Nov 2026, 10:00", "26 nov. 2026, 10:00"),
         ] {
-            assert_eq!((ago(English, now - passed, now), ago(French, now - passed, now)), (english.into(), french.into()));
+            assert_eq!(
+                (ago(English, now - passed, now), ago(French, now - passed, now)),
+                (english.into(), french.into())
+            );
         }
         assert_eq!(until(English, now + 10, now), "in 1\u{a0}min");
         assert_eq!(until(French, now + 7 * DAY, now), "dans 7\u{a0}j");

@@ -28,7 +28,8 @@ impl Language {
             let mut parts = range.split(';').map(str::trim);
             let name = parts.next().unwrap_or_default();
             let primary = name.split('-').next().unwrap_or_default();
-            let Some(language) = Self::ALL.into_iter().find(|language| primary.eq_ignore_ascii_case(language.tag())) else {
+            let Some(language) = Self::ALL.into_iter().find(|language| primary.eq_ignore_ascii_case(language.tag()))
+            else {
                 continue;
             };
             let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1000, thousandths);

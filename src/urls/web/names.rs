@@ -86,9 +86,8 @@ impl Kind {
             "png" | "jpg" | "jpeg" | "gif" | "webp" | "avif" | "svg" | "bmp" | "ico" => Self::Image,
             "tif" | "tiff" | "heic" | "raw" | "psd" => Self::Other,
             "pdf" => Self::Pdf,
-            "txt" | "md" | "rst" | "log" | "doc" | "docx" | "odt" | "rtf" | "html" | "json" | "xml" | "toml" | "yaml" | "yml" => {
-                Self::Text
-            }
+            "txt" | "md" | "rst" | "log" | "doc" | "docx" | "odt" | "rtf" | "html" | "json" | "xml" | "toml"
+            | "yaml" | "yml" => Self::Text,
             "csv" | "tsv" | "xls" | "xlsx" | "ods" | "parquet" => Self::Sheet,
             "zip" | "gz" | "tgz" | "xz" | "zst" | "bz2" | "7z" | "tar" | "rar" | "deb" | "iso" => Self::Archive,
             "mp3" | "flac" | "ogg" | "opus" | "wav" | "m4a" | "aac" => Self::Audio,

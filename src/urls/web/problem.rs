@@ -45,7 +45,9 @@ pub fn dress(portal: &Portal, client: &Client, path: &str, headers: &HeaderMap, 
         None => Frame { w, title: said.heading.to_owned(), user: None, here: Here::Elsewhere },
     };
     let action = match (said.again, told) {
-        (Some(again), _) => Some((if again == Again::SamePage { path.to_owned() } else { "/".to_owned() }, again.label(w))),
+        (Some(again), _) => {
+            Some((if again == Again::SamePage { path.to_owned() } else { "/".to_owned() }, again.label(w)))
+        }
         (None, _) => None,
     };
     let page = Problem { frame, icon: said.icon, heading: said.heading, hint: said.hint, action };

@@ -172,10 +172,17 @@ pub struct Branch {
 /// The head of one column.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// What it is called.
-    pub label: &'static str,
     /// For the style.
     pub class: &'static str,
+    /// What it holds, the first of which is its name.
+    pub by: Vec<SortBy>,
+}
+
+/// Something that a list can be sorted by.
+#[derive(Clone, Debug)]
+pub struct SortBy {
+    /// What it is called.
+    pub label: &'static str,
     /// Sorts by it, or the other way round if it is sorted by it; none where there is no order to choose.
     pub href: Option<String>,
     /// Whether it is sorted by it, and then whether the largest comes first.
@@ -184,7 +191,7 @@ pub struct Column {
 
 impl Column {
     fn aria(&self) -> &'static str {
-        match self.descending {
+        match self.by.iter().find_map(|by| by.descending) {
             None => "none",
             Some(false) => "ascending",
             Some(true) => "descending",

@@ -26,8 +26,6 @@ macro_rules! words {
         #[derive(Debug)]
         pub struct Words {
             pub language: Language,
-            pub files: Counted,
-            pub files_at_least: Counted,
             pub not_synced: Counted,
             pub uses_left: Counted,
             pub found: Counted,
@@ -42,7 +40,7 @@ macro_rules! words {
             #[cfg(test)]
             fn each(&self) -> Vec<(&'static str, &'static str)> {
                 let mut all = vec![$($((stringify!($name), self.$name),)+)+];
-                for counted in [self.files, self.files_at_least, self.not_synced, self.uses_left, self.found, self.found_at_least, self.opened, self.bytes] {
+                for counted in [self.not_synced, self.uses_left, self.found, self.found_at_least, self.opened, self.bytes] {
                     all.extend([("one", counted.one), ("other", counted.other)]);
                 }
                 all
@@ -53,18 +51,18 @@ macro_rules! words {
 
 words! {
     frame { product, skip, main_navigation, nav_files, nav_links, log_out, logged_in_as, tree, times_utc, times_local, close }
-    home { home_title, home_empty, home_empty_hint, folder_name, files_header, size, last_sync, never_synced }
+    home { home_title, home_empty, home_empty_hint, files_header, size, never_synced }
     folder_states { starting, syncing, in_sync, degraded, suspended }
-    listing { name, modified, state, all_folders, breadcrumbs, sort_by, sort_ascending, sort_descending, more, loading, first_page,
-        empty_directory, empty_directory_hint, directory, share, share_of, end_of_list, folder_above }
-    search { search, search_in, search_everywhere, nothing_yet, further, search_hint, nothing_found, nothing_found_hint, clear_search, results_for, in_directory }
+    listing { name, modified, state, last_sync, all_folders, breadcrumbs, sort_by, more, loading, first_page,
+        empty_directory, empty_directory_hint, share, share_of }
+    search { search, search_in, search_everywhere, nothing_yet, further, nothing_found, nothing_found_hint, clear_search, results_for }
     file_states { synced, failed, deleting, kept, failed_hint, deleting_hint, kept_hint }
-    file { download, open, open_hint, preview, preview_of, preview_failed, no_preview, no_preview_hint, pdf_hint, details, location, created, synced_at, md5,
+    file { download, open, open_hint, preview, preview_of, preview_failed, no_preview, no_preview_hint, details, location, created, synced_at, md5,
         exact_size }
-    create { create_title, create_hint, valid_for, uses, unlimited, uses_hint, version, version_latest, version_pinned, create, created_title, created_hint,
-        link, copy, copied, copy_by_hand, valid_until, no_right_to_link, not_now, wrong_uses, wrong_link }
-    links { links_title, links_hint, links_empty, links_empty_hint, links_of_file, opened_of, expires, expired, revoked, used_up, file_gone, active, used, last_used, revoke,
-        revoke_question, revoke_hint, cancel, of, created_by, all_links, revoked_now, pinned }
+    create { create_title, create_hint, valid_for, uses, unlimited, version, version_latest, version_pinned, create, created_title, created_hint,
+        link, copy, copied, copy_by_hand, no_right_to_link, not_now, wrong_uses, wrong_link }
+    links { links_title, links_hint, links_empty, links_empty_hint, links_of_file, opened_of, expires, expired, revoked, used_up, file_gone, active, last_used, revoke,
+        revoke_question, revoke_hint, cancel, created_by, all_links, revoked_now, pinned }
     login { login_title, login_hint, token, log_in, wrong_token, too_many, logged_out, session_ended }
     errors { not_found, not_found_hint, forbidden, forbidden_hint, gone, gone_hint, unavailable, unavailable_hint, wrong, wrong_hint, broken, broken_hint, stale_form, stale_form_hint,
         back_home, try_again, conflict, misdirected_hint }
@@ -116,9 +114,33 @@ mod tests {
     }
 
     #[test]
+    fn each_text_is_said_somewhere() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/urls/web");
+        let mut all = String::new();
+        for directory in ["", "pages", "templates"] {
+            for entry in std::fs::read_dir(root.join(directory)).unwrap() {
+                let path = entry.unwrap().path();
+                let is_words = path.file_name().unwrap().to_string_lossy().starts_with("words");
+                if path.is_file() && !is_words {
+                    all += &std::fs::read_to_string(path).unwrap();
+                }
+            }
+        }
+        for (name, _) in ENGLISH.each() {
+            let said = all.match_indices(&format!("w.{name}")).any(|(at, found)| {
+                !all[at + found.len()..].starts_with(|next: char| next.is_ascii_alphanumeric() || next == '_')
+            });
+            assert!(said || ["one", "other"].contains(&name), "nothing says `{name}`");
+        }
+    }
+
+    #[test]
     fn counts_agree_with_their_nouns() {
         let (en, fr) = (Words::of(Language::English), Words::of(Language::French));
-        assert_eq!([0, 1, 2].map(|n| en.count(&en.files, n)), ["0 files", "1 file", "2 files"]);
-        assert_eq!([0, 1, 2].map(|n| fr.count(&fr.files, n)), ["0 fichier", "1 fichier", "2 fichiers"]);
+        assert_eq!([0, 1, 2].map(|n| en.count(&en.found, n)), ["0 files found", "1 file found", "2 files found"]);
+        assert_eq!(
+            [0, 1, 2].map(|n| fr.count(&fr.found, n)),
+            ["0 fichier trouvé", "1 fichier trouvé", "2 fichiers trouvés"]
+        );
     }
 }

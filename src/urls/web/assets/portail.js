@@ -49,7 +49,6 @@
   const field = document.getElementById("q");
   const search = () => {
     if (!field) return;
-    const start = location.href;
     let waiting, current;
     const look = async () => {
       current?.abort();
@@ -71,7 +70,9 @@
           after.replaceWith(before);
         }
         document.getElementById("results").replaceWith(part);
-        history.replaceState(null, "", query ? address.href : start.split("?")[0]);
+        document.querySelector("h1").replaceChildren(...document.importNode(answer.page.querySelector("h1"), true).childNodes);
+        document.title = answer.page.title;
+        history.replaceState(null, "", answer.address);
       } catch {
         // Either something newer is looked for, or there is no answer: Enter sends the form.
         document.getElementById("results")?.removeAttribute("aria-busy");

@@ -12,7 +12,7 @@ use crate::catalog::level::{Order, Sort};
 use crate::model::{FolderState, Scope};
 use crate::urls::web::names::{Shown, ancestry, encoded_part, last, parent};
 use crate::urls::web::present::{directory_row, file_row, folder_standing, href, place as place_text, slug, unix};
-use crate::urls::web::view::{Branch, Browse, Column, Crumb, Here, Row, Search, When};
+use crate::urls::web::view::{Branch, Browse, Column, Crumb, Here, Row, Search, SortBy, When};
 use crate::urls::web::visitor::Visitor;
 use crate::urls::web::words::Words;
 use crate::urls::{Portal, Refusal};
@@ -103,7 +103,8 @@ impl Directory<'_> {
         let after = asked.after.as_deref().filter(|after| !after.is_empty());
         let level = portal.level(self.folder, &self.directory, order, after, PAGE).await?;
         let may_share = self.visitor.caller.may(Scope::Link);
-        let mut rows: Vec<Row> = level.directories.iter().map(|directory| directory_row(&self.slug, directory)).collect();
+        let mut rows: Vec<Row> =
+            level.directories.iter().map(|directory| directory_row(&self.slug, directory)).collect();
         rows.extend(level.files.iter().map(|file| file_row(self.visitor, &self.slug, file, None, may_share)));
         let sorted = ordered(&self.href(), order);
         let join = if sorted.contains('?') { '&' } else { '?' };
@@ -175,8 +176,8 @@ impl Directory<'_> {
 /// The crumbs of a folder and of the directories down to `path`.
 pub(super) fn crumbs_to(folder: &FolderLine, slug: &str, path: &str) -> Vec<Crumb> {
     let top = Crumb { name: Shown(&folder.name).to_string(), href: href("browse", slug, "") };
-    let below = ancestry(path)
-        .map(|path| Crumb { name: Shown(last(path)).to_string(), href: href("browse", slug, path) });
+    let below =
+        ancestry(path).map(|path| Crumb { name: Shown(last(path)).to_string(), href: href("browse", slug, path) });
     std::iter::once(top).chain(below).collect()
 }
 
@@ -235,6 +236,8 @@ fn order(asked: &Asked) -> Order {
     let sort = match asked.sort.as_deref() {
         Some("size") => Sort::Size,
         Some("modified") => Sort::Modified,
+        Some("state") => Sort::State,
+        Some("synced") => Sort::Synced,
         Some(_) | None => Sort::Name,
     };
     Order { sort, descending: asked.order.as_deref() == Some("desc") }
@@ -247,34 +250,33 @@ fn ordered(href: &str, order: Order) -> String {
         Sort::Name => "name",
         Sort::Size => "size",
         Sort::Modified => "modified",
+        Sort::State => "state",
+        Sort::Synced => "synced",
     };
     format!("{href}?sort={sort}{}", if order.descending { "&order=desc" } else { "" })
 }
 
 fn columns(w: &Words, href: &str, now: Order) -> Vec<Column> {
-    let column = |label, class, sort, first_descending| {
+    let by = |label, sort| {
         let is_sorted = now.sort == sort;
-        // Again, and it is the other way round. Sizes and dates begin with the largest.
-        let descending = if is_sorted { !now.descending } else { first_descending };
-        Column {
-            label,
-            class,
-            href: Some(ordered(href, Order { sort, descending })),
-            descending: is_sorted.then_some(now.descending),
-        }
+        // Sizes and times begin with the largest, and states with what needs attention.
+        let first = matches!(sort, Sort::Size | Sort::Modified | Sort::Synced);
+        let descending = if is_sorted { !now.descending } else { first };
+        let href = Some(ordered(href, Order { sort, descending }));
+        SortBy { label, href, descending: is_sorted.then_some(now.descending) }
     };
     vec![
-        column(w.name, "name", Sort::Name, false),
-        column(w.size, "size", Sort::Size, true),
-        column(w.modified, "date", Sort::Modified, true),
-        Column { label: w.state, class: "state", href: None, descending: None },
+        Column { class: "name", by: vec![by(w.name, Sort::Name)] },
+        Column { class: "size", by: vec![by(w.size, Sort::Size)] },
+        Column { class: "date", by: vec![by(w.modified, Sort::Modified)] },
+        Column { class: "state", by: vec![by(w.state, Sort::State), by(w.last_sync, Sort::Synced)] },
     ]
 }
 
 /// Of a search, whose order is that of the paths.
 pub(super) fn plain_columns(w: &Words) -> Vec<Column> {
-    [(w.name, "name"), (w.size, "size"), (w.modified, "date"), (w.state, "state")]
-        .map(|(label, class)| Column { label, class, href: None, descending: None })
+    [(w.name, "name"), (w.size, "size"), (w.modified, "date"), (w.last_sync, "state")]
+        .map(|(label, class)| Column { class, by: vec![SortBy { label, href: None, descending: None }] })
         .to_vec()
 }
 
@@ -300,12 +302,19 @@ mod tests {
 
     #[test]
     fn the_tree_is_open_down_to_here_and_every_level_ends() {
-        let levels = [level("", &["a", "b"], Some("a")), level("a/", &["x", "y"], Some("y")), level("a/y/", &["z"], None)];
+        let levels =
+            [level("", &["a", "b"], Some("a")), level("a/", &["x", "y"], Some("y")), level("a/y/", &["z"], None)];
         let branches = grow("docs", &levels, "a/y");
         let seen: Vec<_> = branches.iter().map(|b| (b.name.as_str(), b.current, b.opens, b.closes)).collect();
         assert_eq!(
             seen,
-            [("a", false, true, 0), ("x", false, false, 0), ("y", true, true, 0), ("z", false, false, 2), ("b", false, false, 1)]
+            [
+                ("a", false, true, 0),
+                ("x", false, false, 0),
+                ("y", true, true, 0),
+                ("z", false, false, 2),
+                ("b", false, false, 1)
+            ]
         );
         assert_eq!(branches[3].href, "/browse/docs/a/y/z");
         for levels in [&levels[..], &[level("", &[], None)], &[level("", &["q"], Some("q")), level("q/", &[], None)]] {
@@ -318,10 +327,17 @@ mod tests {
     #[test]
     fn a_column_sorts_and_then_the_other_way_round() {
         let w = Words::of(crate::urls::web::language::Language::English);
-        let hrefs = |order| columns(w, "/b", order).into_iter().map(|c| c.href.unwrap_or_default()).collect::<Vec<_>>();
-        let by_name = Order::default();
-        assert_eq!(hrefs(by_name), ["/b?sort=name&order=desc", "/b?sort=size&order=desc", "/b?sort=modified&order=desc", ""]);
+        let hrefs = |order| -> Vec<String> {
+            columns(w, "/b", order).into_iter().flat_map(|column| column.by).filter_map(|by| by.href).collect()
+        };
+        let others = ["/b?sort=modified&order=desc", "/b?sort=state", "/b?sort=synced&order=desc"];
+        assert_eq!(hrefs(Order::default())[..2], ["/b?sort=name&order=desc", "/b?sort=size&order=desc"]);
+        assert_eq!(hrefs(Order::default())[2..], others);
         let by_size = Order { sort: Sort::Size, descending: true };
-        assert_eq!(hrefs(by_size), ["/b", "/b?sort=size", "/b?sort=modified&order=desc", ""]);
+        assert_eq!(hrefs(by_size)[..2], ["/b", "/b?sort=size"]);
+        assert_eq!(hrefs(by_size)[2..], others);
+        for (address, order) in [("/b", Order::default()), ("/b?sort=size&order=desc", by_size)] {
+            assert_eq!(ordered("/b", order), address);
+        }
     }
 }

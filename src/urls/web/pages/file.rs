@@ -264,7 +264,8 @@ mod tests {
         let w = Words::of(Language::English);
         let offered = |default, longest| {
             let all = expiries(w, Duration::from_secs(default), Duration::from_secs(longest));
-            let text = all.iter().map(|c| format!("{}{}", c.label.replace('\u{a0}', " "), if c.chosen { "*" } else { "" }));
+            let text =
+                all.iter().map(|c| format!("{}{}", c.label.replace('\u{a0}', " "), if c.chosen { "*" } else { "" }));
             text.collect::<Vec<_>>().join(", ")
         };
         assert_eq!(offered(3_600, 604_800), "1 hour*, 1 day, 3 days, 7 days");

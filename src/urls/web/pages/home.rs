@@ -12,12 +12,12 @@ use serde::Deserialize;
 use super::{browse, page, query};
 use crate::catalog::browse::Counts;
 use crate::model::FolderId;
+use crate::model::Scope;
 use crate::urls::web::format::{number, size};
 use crate::urls::web::names::{Shown, encoded_part, parent};
 use crate::urls::web::present::{file_row, folder_standing, href, place, slug, unix};
 use crate::urls::web::view::{Browse, Crumb, FolderRow, Here, Home, Search, When};
 use crate::urls::web::visitor::Visitor;
-use crate::model::Scope;
 use crate::urls::{Portal, Refusal};
 
 /// How long the page waits for the counts, which take a read of all rows now and then: they are there the next time.

@@ -81,9 +81,7 @@ pub async fn enter(
         Err(Refusal::Unauthenticated) => {
             page(StatusCode::UNAUTHORIZED, w, &form(w, next, Some(w.wrong_token), None), None)
         }
-        Err(refusal @ Refusal::TooMany(_)) => {
-            page(refusal.status(), w, &form(w, next, Some(w.too_many), None), None)
-        }
+        Err(refusal @ Refusal::TooMany(_)) => page(refusal.status(), w, &form(w, next, Some(w.too_many), None), None),
         Err(refusal) => Err(refusal),
     }
 }
@@ -98,10 +96,8 @@ pub struct Leaving {
 /// Logs out.
 pub async fn leave(visitor: Visitor, Form(leaving): Form<Leaving>) -> Result<Response, Refusal> {
     visitor.check(&leaving.form_token)?;
-    let mut response = with_cookie(
-        Redirect::to("/login?out=1").into_response(),
-        &visitor::set_cookie(&visitor.client, "", 0),
-    )?;
+    let mut response =
+        with_cookie(Redirect::to("/login?out=1").into_response(), &visitor::set_cookie(&visitor.client, "", 0))?;
     // What is left of the pages goes with the session.
     response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\", \"storage\""));
     Ok(response)
