@@ -80,8 +80,24 @@ soak: setup ## Runs the daemon for MINUTES=20 on files that change, and fails if
 faults: setup ## Brings about everything that may go wrong, and prints a table; ARGS=words for some, ARGS=--write for the manual
 	$(CARGO) test --features failpoints --test faults -- $(ARGS)
 
+# In an environment of its own, like the peers of the bench.
+api_venv := $(target)/api/venv
+
+$(api_venv)/installed: tests/api/requirements.txt | api-setup
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: api-setup
+api-setup:
+	@scripts/setup.sh bench
+
+.PHONY: test-api
+test-api: setup $(api_venv)/installed ## Throws requests of every kind at the API, made from its own description; SEED=n repeats one
+	SEED=$(SEED) SCHEMATHESIS='$(abspath $(api_venv))/bin/schemathesis' $(CARGO) test --test api $(if $(ARGS),-- $(ARGS))
+
 .PHONY: test-all
-test-all: test test-garage test-browser faults ## Runs all tests, also those too slow for each change
+test-all: test test-garage test-browser test-api faults ## Runs all tests, also those too slow for each change
 	$(MAKE) soak MINUTES=5
 
 .PHONY: garage

@@ -21,6 +21,9 @@ const LAST: char = '\u{10FFFF}';
 /// No part of a path has more characters of this kind: 255 bytes.
 const LONGEST: usize = 64;
 
+/// A place in the order of a time.
+const TIME: &str = "timestamptz 'epoch' + $4::bigint * interval '1 microsecond'";
+
 /// What files are ordered by. Directories come before them, by their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sort {
@@ -31,6 +34,20 @@ pub enum Sort {
     Size,
     /// By the time of their last change; those of which it is not known are the oldest.
     Modified,
+    /// What needs attention first: failed, deleting, kept, synced.
+    State,
+    /// By the time when their object was acknowledged; those that never were are the oldest.
+    Synced,
+}
+
+impl Sort {
+    /// Whether it is by a time.
+    fn is_time(self) -> bool {
+        match self {
+            Self::Modified | Self::Synced => true,
+            Self::Name | Self::Size | Self::State => false,
+        }
+    }
 }
 
 /// An order of files.
@@ -93,25 +110,37 @@ pub async fn files(
         return Ok(files);
     }
     let what = "read the files of a directory";
-    // The place as a parameter may be missing, which is never less and never more than anything.
-    let value = match order.sort {
-        Sort::Name => "0::bigint",
-        Sort::Size => "coalesce(f.size, -1)",
-        Sort::Modified => "coalesce((extract(epoch FROM f.modified_at) * 1000000)::bigint, -9223372036854775807)",
+    let (value, place) = match order.sort {
+        Sort::Name => ("0::bigint", "$4::bigint"),
+        Sort::Size => ("coalesce(f.size, -1)", "$4::bigint"),
+        // Microseconds of its type would have to be made of each row.
+        Sort::Modified => ("coalesce(f.modified_at, timestamptz '0001-01-01 00:00:00+00')", TIME),
+        Sort::Synced => ("coalesce(f.synced_at, timestamptz '0001-01-01 00:00:00+00')", TIME),
+        Sort::State => (
+            "CASE f.state WHEN 'failed' THEN 0 WHEN 'deleting' THEN 1 WHEN 'kept' THEN 2 ELSE 3 END::bigint",
+            "$4::bigint",
+        ),
     };
     let (compare, direction) = if order.descending { ("<", "DESC") } else { (">", "ASC") };
     let beyond = match after {
-        Some(_) => format!("AND ({value}, f.path) {compare} ($4::bigint, $5::text COLLATE \"C\")"),
+        Some(_) => format!("AND ({value}, f.path) {compare} ({place}, $5::text COLLATE \"C\")"),
         None => String::new(),
     };
+    // No more than what is sorted by is read of all of them.
     let sql = format!(
-        "SELECT {LINE} FROM portail.file f
-         WHERE -f.folder_id = -$1::bigint AND left(f.path, -length(f.name)) = $2::text COLLATE \"C\" {beyond}
-         ORDER BY {value} {direction}, f.path COLLATE \"C\" {direction} LIMIT $3"
+        "SELECT {LINE} FROM (
+             SELECT f.id, {value} AS value, f.path FROM portail.file f
+             WHERE -f.folder_id = -$1::bigint AND left(f.path, -length(f.name)) = $2::text COLLATE \"C\" {beyond}
+             ORDER BY {value} {direction}, f.path COLLATE \"C\" {direction} LIMIT $3) s
+         CROSS JOIN LATERAL (SELECT * FROM portail.file WHERE id = s.id LIMIT 1) f
+         ORDER BY s.value {direction}, s.path COLLATE \"C\" {direction}"
     );
     let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&folder.0, &directory, &limit];
+    // Beyond these no file is, and further out PostgreSQL has no times.
+    let bound = |value: i64| if order.sort.is_time() { value.clamp(UNKNOWN_TIME, -UNKNOWN_TIME) } else { value };
+    let value = after.map_or(0, |after| bound(after.value));
     if let Some(after) = after {
-        parameters.extend([&after.value as &(dyn ToSql + Sync), &after.path]);
+        parameters.extend([&value as &(dyn ToSql + Sync), &after.path]);
     }
     let rows = catalog.query(what, &sql, &parameters).await?;
     rows.iter().map(|row| to_line(catalog, what, row)).collect()
@@ -146,6 +175,9 @@ async fn files_by_jumps(
     }
     Ok(Some(files))
 }
+
+/// What stands for a time of change that is not known: the beginning of the year 1, before all that a file system can say.
+pub const UNKNOWN_TIME: i64 = -62_135_596_800_000_000;
 
 /// Microseconds since 1970, as PostgreSQL counts them.
 pub fn micros(time: SystemTime) -> i64 {

@@ -105,8 +105,6 @@ pub struct Target {
     pub id: i64,
     /// Served, or why not.
     pub outcome: Outcome,
-    /// Why the file could not be synced.
-    pub error: Option<String>,
     /// The folder's endpoint.
     pub endpoint: String,
     /// Where the object is.
@@ -211,17 +209,23 @@ pub async fn revoke(catalog: &Catalog, id: i64, by: &str) -> Result<(), CatalogE
 /// If the catalog can't be read.
 pub async fn target(catalog: &Catalog, hash: &TokenHash) -> Result<Option<Target>, CatalogError> {
     let what = "look a link up";
+    // While a renamed file's old row is on its way out, its heir is there already: see portail.move_links.
     let sql = "SELECT l.id,
              CASE WHEN l.revoked_at IS NOT NULL THEN 'revoked'
                   WHEN l.expires_at <= now() THEN 'expired'
                   WHEN l.uses >= l.max_uses THEN 'used_up'
-                  WHEN f.id IS NULL OR f.state = 'deleting' THEN 'deleted'
+                  WHEN f.id IS NULL OR (f.state = 'deleting' AND h.id IS NULL) THEN 'deleted'
                   WHEN f.state = 'failed' AND l.pinned_key IS NULL THEN 'not_synced'
                   ELSE 'served' END,
-             f.error, o.endpoint, o.bucket, coalesce(l.pinned_key, f.key, ''), l.pinned_version_id,
-             CASE WHEN l.pinned_key IS NULL THEN coalesce(f.path, l.path) ELSE l.path END
+             o.endpoint, o.bucket, coalesce(l.pinned_key, h.key, f.key, ''), l.pinned_version_id,
+             CASE WHEN l.pinned_key IS NULL THEN coalesce(h.path, f.path, l.path) ELSE l.path END
          FROM portail.link l JOIN portail.folder o ON o.id = l.folder_id
          LEFT JOIN LATERAL (SELECT * FROM portail.file WHERE id = l.file_id LIMIT 1) f ON true
+         LEFT JOIN LATERAL (
+             SELECT id, key, path FROM portail.file
+             WHERE f.state = 'deleting' AND inode = f.inode AND folder_id + 0 = f.folder_id AND state = 'synced'
+               AND size = f.size AND md5 = f.md5
+             ORDER BY synced_at DESC LIMIT 1) h ON true
          WHERE l.token_sha256 = $1";
     let rows = catalog.query(what, sql, &[&&hash[..]]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -235,12 +239,11 @@ pub async fn target(catalog: &Catalog, hash: &TokenHash) -> Result<Option<Target
     Ok(Some(Target {
         id: get!(0),
         outcome: outcome.ok_or_else(|| catalog.strange(what, "an unknown outcome came back"))?,
-        error: get!(2),
-        endpoint: get!(3),
-        bucket: get!(4),
-        key: get!(5),
-        version: get!(6),
-        path: get!(7),
+        endpoint: get!(2),
+        bucket: get!(3),
+        key: get!(4),
+        version: get!(5),
+        path: get!(6),
     }))
 }
 

@@ -282,11 +282,8 @@ fn urls(mut section: Section<'_>) -> UrlsSettings {
     ];
     let record_addresses =
         section.choice("record_addresses", Some("truncated"), &choices).unwrap_or(RecordAddresses::Truncated);
-    let proxies = section.list("proxies", |text| match values::network(text) {
-        Some(_) => Ok(()),
-        None => Err("expected an address or a network such as 10.0.0.5 or 10.0.0.0/24".to_owned()),
-    });
-    let proxies: Vec<_> = proxies.iter().filter_map(|text| values::network(text)).collect();
+    let expected = "addresses or networks, such as 10.0.0.5, 10.0.1.0/24";
+    let proxies = section.parsed("proxies", None, expected, values::networks).unwrap_or_default();
     let proxy_user = proxy_user(&mut section, proxies.is_empty());
     section.finish();
     UrlsSettings {

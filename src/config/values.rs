@@ -94,10 +94,10 @@ pub(super) fn absolute(path: &Path) -> Option<PathBuf> {
     (path.is_absolute() && !climbs).then(|| path.components().collect())
 }
 
-/// An address, or a network with the number of its bits.
-pub(super) fn network(text: &str) -> Option<IpNet> {
-    let text = text.trim();
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+/// Addresses, or networks with the number of their bits, with commas between them.
+pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
+    let network = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    text.split(',').map(|part| network(part.trim())).collect()
 }
 
 /// The name of an HTTP header, in lower case.
@@ -177,6 +177,16 @@ mod tests {
         assert_eq!(absolute(Path::new("/srv//a/./b/")), Some("/srv/a/b".into()));
         assert_eq!(absolute(Path::new("srv")), None);
         assert_eq!(absolute(Path::new("/srv/../etc")), None);
+    }
+
+    #[test]
+    fn networks_are_addresses_or_have_bits() {
+        let found: Vec<String> =
+            networks("10.0.0.5, 10.0.1.0/24,::1").unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.0.0.5/32", "10.0.1.0/24", "::1/128"]);
+        for wrong in ["", "10.0.0.5,", "proxy.example.org", "10.0.0.0/33", "10.0.0.0/24/1"] {
+            assert_eq!(networks(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::catalog::level::{self, Order, Place, Sort};
 use crate::catalog::search::{self, Spot, Stretch};
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::settings::{Settings, UrlsAuth, UrlsSettings};
-use crate::model::{FolderId, Scopes};
+use crate::model::{FolderId, RowState, Scopes};
 use crate::remote::{self, Limits, RemoteError};
 
 /// Files and directories of one page at most.
@@ -411,7 +411,9 @@ impl Portal {
         limit: usize,
     ) -> Result<Files, Refusal> {
         let limit = page_size(limit)?;
-        check_text("prefix", prefix)?;
+        if part.is_some_and(|part| part.chars().count() > LONGEST_PART) {
+            return Err(Refusal::Invalid(format!("`q` is longer than {LONGEST_PART} characters, as no name is")));
+        }
         if folder.is_none() && !prefix.is_empty() {
             return Err(Refusal::Invalid("`prefix` is of one folder: say which with `folder`".to_owned()));
         }
@@ -430,15 +432,12 @@ impl Portal {
             }
         }
         let part = part.filter(|part| !part.is_empty());
+        if has_nul(prefix) || part.is_some_and(has_nul) {
+            return Ok(Files::default());
+        }
         let found = match part {
             None => search::list(self.catalog(), &stretch, limit).await?,
-            Some(part) => {
-                check_text("q", part)?;
-                if part.len() > LONGEST_PART {
-                    return Err(Refusal::Invalid(format!("`q` is longer than {LONGEST_PART} bytes, as no name is")));
-                }
-                self.search(stretch, part, limit).await?
-            }
+            Some(part) => self.search(stretch, part, limit).await?,
         };
         let next = found.next.map(|spot| Cursor::Path(spot.folder.0, spot.path).to_text());
         Ok(Files { files: found.files, next })
@@ -473,7 +472,9 @@ impl Portal {
     /// # Errors
     /// If there is none (404), or none any more (410).
     pub async fn file(&self, folder: &FolderLine, path: &str) -> Result<FileDetail, Refusal> {
-        check_text("path", path)?;
+        if has_nul(path) {
+            return Err(Refusal::NotFound("file"));
+        }
         match browse::file(self.catalog(), folder.id, path).await? {
             Some(file) => Ok(file),
             None if browse::was_deleted(self.catalog(), folder.id, path).await? => Err(Refusal::Gone(Gone::Deleted)),
@@ -488,7 +489,14 @@ impl Order {
         match self.sort {
             Sort::Name => 0,
             Sort::Size => file.size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX)),
-            Sort::Modified => file.modified_at.map_or(-i64::MAX, level::micros),
+            Sort::Modified => file.modified_at.map_or(level::UNKNOWN_TIME, level::micros),
+            Sort::Synced => file.synced_at.map_or(level::UNKNOWN_TIME, level::micros),
+            Sort::State => match file.state {
+                RowState::Failed => 0,
+                RowState::Deleting => 1,
+                RowState::Kept => 2,
+                RowState::Synced => 3,
+            },
         }
     }
 }
@@ -505,15 +513,14 @@ fn to_usize(limit: i64) -> usize {
 }
 
 fn check_directory(directory: &str) -> Result<(), Refusal> {
-    check_text("directory", directory)?;
     // What begins with a slash or has two of them is no path, and would only find nothing.
-    if !directory.is_empty() && !directory.ends_with('/') { Err(Refusal::NotFound("directory")) } else { Ok(()) }
-}
-
-/// PostgreSQL's text has no character 0, and no file's name has.
-pub(super) fn check_text(what: &str, text: &str) -> Result<(), Refusal> {
-    if text.contains('\0') {
-        return Err(Refusal::Invalid(format!("`{what}` has a character 0, which no name has")));
+    if has_nul(directory) || (!directory.is_empty() && !directory.ends_with('/')) {
+        return Err(Refusal::NotFound("directory"));
     }
     Ok(())
+}
+
+/// No file's name has a character 0, and PostgreSQL's text can't.
+fn has_nul(text: &str) -> bool {
+    text.contains('\0')
 }

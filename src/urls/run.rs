@@ -27,6 +27,8 @@ use crate::systemd::{self, Notice};
 /// How often systemd hears that all is well, and whether the file of tokens has changed is looked at: a token that was taken away is of
 /// no use after this.
 const TICK: Duration = Duration::from_secs(2);
+/// A scrape that is under way takes no longer.
+const MONITOR_GRACE: Duration = Duration::from_secs(1);
 /// How often old uses and links are forgotten, and how many of them in one statement.
 const FORGETTING: (Duration, i64) = (Duration::from_secs(3600), 5_000);
 
@@ -123,7 +125,7 @@ impl Service {
     /// Answers until `cancel`, and then what is under way.
     pub async fn serve(self, cancel: CancellationToken) {
         let monitor =
-            server::serve_router(self.monitor, monitor(self.portal.clone()), None, cancel.clone(), Duration::ZERO);
+            server::serve_router(self.monitor, monitor(self.portal.clone()), None, cancel.clone(), MONITOR_GRACE);
         let monitor = tokio::spawn(monitor);
         let keeping = tokio::spawn(keep(self.portal.clone(), self.tokens_file, self.retention, cancel.clone()));
         server::serve(self.listener, self.portal, cancel, self.grace).await;

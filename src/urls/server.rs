@@ -144,7 +144,7 @@ pub(super) async fn serve_router(
     }
     drop(listener);
     let ended = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
-    if ended.is_err() {
+    if ended.is_err() && !connections.is_empty() {
         tracing::warn!("{} connections were still open after {grace:?} and are closed now", connections.len());
     }
     connections.shutdown().await;

@@ -14,6 +14,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::agent::Agent;
+use common::daemon::free_address;
 use serde_json::json;
 use tokio::process::{Child, Command};
 
@@ -51,11 +52,6 @@ async fn main() {
         .expect("start node");
     service.stop().await;
     assert!(done.success(), "the page is not as it should be: see above");
-}
-
-/// An address of this machine that nobody has. Free now; that somebody else takes it within milliseconds is unlikely.
-fn free_address() -> std::net::SocketAddr {
-    std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 /// Of the configuration.

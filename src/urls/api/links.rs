@@ -27,7 +27,7 @@ pub(super) struct NewLink {
     /// In the folder.
     path: String,
     /// A duration such as `15m`, `1h` or `7d`, from 1 s to what the service allows (7 days at most); its default without it.
-    #[schema(example = "7d")]
+    #[schema(example = "7d", pattern = "^[0-9]+(ms|s|m|h|d)$")]
     expires_in: Option<String>,
     /// How often it may be opened; as often as one likes without it.
     #[schema(minimum = 1, maximum = 2147483647)]

@@ -21,7 +21,7 @@ pub(super) struct NewUrl {
     /// In the folder.
     path: String,
     /// A duration such as `15m`, `1h` or `7d`, from 1 s to what the service allows (7 days at most); its default without it.
-    #[schema(example = "1h")]
+    #[schema(example = "1h", pattern = "^[0-9]+(ms|s|m|h|d)$")]
     expires_in: Option<String>,
 }
 
