@@ -134,7 +134,7 @@ async fn a_link_is_created_shown_once_and_revoked() {
     let link = link.split('"').next().unwrap();
     assert_eq!(world.raw("GET", link, &[HTML], "").await.status, 302);
     let links = get(&world, &cookie, "/links").await.text();
-    assert!(links.contains("a.txt") && links.contains("Downloaded 1 of 2 times"), "{links}");
+    assert!(links.contains("a.txt") && links.contains("1 of 2 downloads"), "{links}");
     assert!(!links.contains(link), "its token is nowhere");
     let id = world.db.value("SELECT id FROM portail.link").await;
     // Somebody else's link.

@@ -127,7 +127,6 @@ pub fn link_row(visitor: &Visitor, folders: &[FolderLine], link: &Link, may_revo
         LinkStatus::Ended(Gone::Deleted) => ("quiet", "bin", w.file_gone),
     };
     let folder = folders.iter().find(|folder| folder.id == link.folder).filter(|_| !link.file_gone);
-    let uses = format::number(w.language, u64::from(link.uses));
     LinkRow {
         id: link.id.to_string(),
         name: Shown(name).to_string(),
@@ -139,8 +138,10 @@ pub fn link_row(visitor: &Visitor, folders: &[FolderLine], link: &Link, may_revo
         creator: (link.created_by != visitor.caller.name).then(|| link.created_by.clone()),
         ends: When::until(w, unix(link.expires_at), visitor.now),
         uses: match link.max_uses {
-            None => w.count(&w.opened, u64::from(link.uses)),
-            Some(most) => w.with(w.opened_of, uses).replace('%', &format::number(w.language, u64::from(most))),
+            None => w.count(&w.downloads, u64::from(link.uses)),
+            Some(most) => w
+                .count(&w.downloads_of, u64::from(link.uses))
+                .replace('%', &format::number(w.language, u64::from(most))),
         },
         last_used: link.last_used_at.map(|at| When::ago(w, unix(at), visitor.now)),
         pinned: link.pinned,

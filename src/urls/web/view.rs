@@ -386,6 +386,8 @@ pub struct LinksPage {
     pub frame: Frame,
     /// Above them.
     pub heading: &'static str,
+    /// What they are.
+    pub hint: &'static str,
     /// The newest first.
     pub links: Vec<LinkRow>,
     /// Leads from one's own links to everybody's, or back: address and label.

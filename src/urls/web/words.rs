@@ -27,10 +27,10 @@ macro_rules! words {
         pub struct Words {
             pub language: Language,
             pub not_synced: Counted,
-            pub uses_left: Counted,
+            pub downloads: Counted,
             pub found: Counted,
             pub found_at_least: Counted,
-            pub opened: Counted,
+            pub downloads_of: Counted,
             pub bytes: Counted,
             $($(pub $name: &'static str,)+)+
         }
@@ -40,7 +40,7 @@ macro_rules! words {
             #[cfg(test)]
             fn each(&self) -> Vec<(&'static str, &'static str)> {
                 let mut all = vec![$($((stringify!($name), self.$name),)+)+];
-                for counted in [self.not_synced, self.uses_left, self.found, self.found_at_least, self.opened, self.bytes] {
+                for counted in [self.not_synced, self.downloads, self.found, self.found_at_least, self.downloads_of, self.bytes] {
                     all.extend([("one", counted.one), ("other", counted.other)]);
                 }
                 all
@@ -61,8 +61,8 @@ words! {
         exact_size }
     create { create_title, create_hint, valid_for, uses, unlimited, version, version_latest, version_pinned, create, created_title, created_hint,
         link, copy, copied, copy_by_hand, no_right_to_link, not_now, wrong_uses, wrong_link }
-    links { links_title, links_hint, links_empty, links_empty_hint, links_of_file, opened_of, expires, expired, revoked, used_up, file_gone, active, last_used, revoke,
-        revoke_question, revoke_hint, cancel, created_by, all_links, revoked_now, pinned }
+    links { links_title, links_hint, links_empty, links_empty_hint, links_of_file, expires, expired, revoked, used_up, file_gone, active, last_used, revoke,
+        revoke_question, revoke_hint, cancel, created_by, all_links, all_links_hint, revoked_now, pinned }
     login { login_title, login_hint, token, log_in, wrong_token, too_many, logged_out, session_ended }
     errors { not_found, not_found_hint, forbidden, forbidden_hint, gone, gone_hint, unavailable, unavailable_hint, wrong, wrong_hint, broken, broken_hint, stale_form, stale_form_hint,
         back_home, try_again, conflict, misdirected_hint }

@@ -98,7 +98,7 @@ pub async fn share(
             share.created = Some(Created {
                 href: portal.absolute(&visitor.client, &created.href()),
                 until: When::date(w, unix(created.expires_at)),
-                uses: max_uses.map(|most| w.count(&w.uses_left, u64::from(most))),
+                uses: max_uses.map(|most| w.count(&w.downloads, u64::from(most))),
             });
             render(&portal, &visitor, &found, share, StatusCode::CREATED).await
         }

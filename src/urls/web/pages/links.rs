@@ -36,10 +36,11 @@ pub async fn show(State(portal): State<Portal>, visitor: Visitor, uri: Uri) -> R
     let folders = portal.folders().await?;
     let may_revoke = visitor.caller.may(Scope::Link);
     let all_query = if all { "all=1&" } else { "" };
-    let title = if all { w.all_links } else { w.links_title };
+    let (title, hint) = if all { (w.all_links, w.all_links_hint) } else { (w.links_title, w.links_hint) };
     let links = LinksPage {
         frame: visitor.frame(title, Here::Links),
         heading: title,
+        hint,
         links: links.iter().map(|link| link_row(&visitor, &folders, link, may_revoke)).collect(),
         more: next.map(|next| format!("/links?{all_query}after={}", encoded_part(&next))),
         other: is_admin.then(|| if all { ("/links", w.links_title) } else { ("/links?all=1", w.all_links) }),
