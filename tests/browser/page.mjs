@@ -12,7 +12,11 @@ const plan = JSON.parse(process.env.BROWSER_PLAN);
 const { base, tokens } = plan;
 fs.mkdirSync(plan.output, { recursive: true });
 
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  // Chromium has no sandbox of its own for root.
+  args: process.getuid() === 0 ? ["--no-sandbox"] : [],
+});
 const DESKTOP = { width: 1280, height: 860 };
 const PHONE = { width: 390, height: 844 };
 const figures = [];

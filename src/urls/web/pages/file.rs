@@ -148,7 +148,11 @@ async fn render(
 ) -> Result<Response, Refusal> {
     let (w, line) = (visitor.w, &found.file.line);
     let name = Shown(&line.name).to_string();
-    let (preview, store) = look(portal, found).await?;
+    // The page is good without one, too: what is in the way has been logged.
+    let (preview, store) = match look(portal, visitor, found).await {
+        Ok(Some((preview, store))) => (preview, Some(store)),
+        Ok(None) | Err(_) => (Preview::None, None),
+    };
     let folders = portal.folders().await?;
     let may_link = visitor.caller.may(Scope::Link);
     let all = visitor.caller.may(Scope::Admin);
@@ -175,14 +179,17 @@ async fn render(
 }
 
 /// A look at the file, and where it comes from. Its type is fixed, so that whatever is in the file, a browser takes it for nothing else;
-/// and a picture runs no script, even one that could.
-async fn look(portal: &Portal, found: &Found) -> Result<(Preview, Option<String>), Refusal> {
+/// and a picture runs no script, even one that could. A frame with `sandbox` would keep a document from the browser's reader: what keeps
+/// it from the page is that it comes from another origin.
+async fn look(portal: &Portal, visitor: &Visitor, found: &Found) -> Result<Option<(Preview, String)>, Refusal> {
     let (line, kind) = (&found.file.line, Kind::of(&found.file.line.name));
-    let Some(content_type) = kind.previewed_as(&line.name).filter(|_| found.is_there()) else {
-        return Ok((Preview::None, None));
-    };
+    let Some(content_type) = kind.previewed_as(&line.name).filter(|_| found.is_there()) else { return Ok(None) };
     if kind == Kind::Image && line.size.is_none_or(|size| size > LARGEST_PICTURE) {
-        return Ok((Preview::None, None));
+        return Ok(None);
+    }
+    let store = portal.store_origin(&found.folder.bucket).await?;
+    if kind == Kind::Pdf && visitor.client.base().is_none_or(|own| own.eq_ignore_ascii_case(&store)) {
+        return Ok(None);
     }
     let wish = Wish {
         lasting: Some(shortest(portal, PREVIEW)),
@@ -190,9 +197,8 @@ async fn look(portal: &Portal, found: &Found) -> Result<(Preview, Option<String>
         content_type: Some(content_type.to_owned()),
     };
     let signed = portal.presign(&found.folder, &found.file, &wish).await?;
-    let store = portal.store_origin(&found.folder.bucket).await?;
     let preview = if kind == Kind::Pdf { Preview::Pdf(signed.url) } else { Preview::Image(signed.url) };
-    Ok((preview, Some(store)))
+    Ok(Some((preview, store)))
 }
 
 fn facts(w: &Words, found: &Found) -> Vec<Fact> {

@@ -96,11 +96,7 @@ pub struct Leaving {
 /// Logs out.
 pub async fn leave(visitor: Visitor, Form(leaving): Form<Leaving>) -> Result<Response, Refusal> {
     visitor.check(&leaving.form_token)?;
-    let mut response =
-        with_cookie(Redirect::to("/login?out=1").into_response(), &visitor::set_cookie(&visitor.client, "", 0))?;
-    // What is left of the pages goes with the session.
-    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\", \"storage\""));
-    Ok(response)
+    with_cookie(Redirect::to("/login?out=1").into_response(), &visitor::set_cookie(&visitor.client, "", 0))
 }
 
 fn with_cookie(mut response: Response, cookie: &str) -> Result<Response, Refusal> {
