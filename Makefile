@@ -12,7 +12,7 @@ ARGS   ?=
 
 target   := $(or $(CARGO_TARGET_DIR),target)
 # The tests that need nothing of S3 but its API, by the name of their program. They run against any store.
-s3_tests := $(patsubst tests/%.rs,%,$(wildcard tests/remote.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/sync/main.rs))
+s3_tests := $(patsubst tests/%.rs,%,$(wildcard tests/remote.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/sync/main.rs tests/urls/main.rs))
 
 .DEFAULT_GOAL := help
 # cargo uses all cores by itself, and two of them side by side wait for each other's lock.

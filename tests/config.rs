@@ -130,7 +130,7 @@ fn without_any_source_the_defaults_of_the_manual_are_in_force() {
     assert_eq!(settings.urls.max_expiry, Duration::from_secs(7 * 86_400));
     assert_eq!(settings.urls.auth, UrlsAuth::Token { tokens_file: None });
     assert_eq!((settings.urls.public_endpoint_url, settings.urls.public_url), (None, None));
-    assert_eq!(settings.urls.rate_limit, Some(100));
+    assert_eq!((settings.urls.rate_limit, settings.urls.request_timeout), (Some(100), Duration::from_secs(30)));
     assert_eq!(settings.urls.record_addresses, RecordAddresses::Truncated);
     assert!(settings.urls.proxies.is_empty() && settings.urls.proxy_user.is_none());
 }

@@ -250,6 +250,8 @@ pub struct UrlsSettings {
     pub public_url: Option<String>,
     /// Requests a second of one client; none = no limit.
     pub rate_limit: Option<u32>,
+    /// For one request, its body and the answer.
+    pub request_timeout: Duration,
     /// What is kept of the address of who opens a link.
     pub record_addresses: RecordAddresses,
     /// The reverse proxies whose headers are believed.

@@ -275,6 +275,7 @@ fn urls(mut section: Section<'_>) -> UrlsSettings {
     let public_endpoint_url = section.parsed("public_endpoint_url", None, URL, values::endpoint);
     let public_url = section.parsed("public_url", None, URL, values::endpoint);
     let rate_limit = section.number("rate_limit", "100", 0..=1_000_000);
+    let request_timeout = section.duration("request_timeout", "30s", DURATION, longer_than_nothing);
     let choices = [
         ("truncated", RecordAddresses::Truncated),
         ("full", RecordAddresses::Full),
@@ -295,6 +296,7 @@ fn urls(mut section: Section<'_>) -> UrlsSettings {
         public_endpoint_url,
         public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
         rate_limit: Some(rate_limit).filter(|limit| *limit > 0),
+        request_timeout,
         record_addresses,
         proxies,
         proxy_user,

@@ -45,6 +45,8 @@ pub struct Counters {
     pub answers: [Counter; 5],
     /// Connections that are open.
     pub connections: AtomicU64,
+    /// Tokens that are known.
+    pub tokens: AtomicU64,
 }
 
 impl Counters {
@@ -96,6 +98,7 @@ impl Counters {
             .collect();
         series("http_responses_total", "counter", "Answers by the class of their status.", &answers);
         series("connections", "gauge", "Connections that are open.", &one(self.connections.load(Ordering::Relaxed)));
+        series("tokens", "gauge", "Tokens that are known.", &one(self.tokens.load(Ordering::Relaxed)));
         text
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -124,7 +125,7 @@ impl Portal {
         let store = remote::connect(&s3, &limits).await.map_err(OpenError::Store)?;
         let urls = settings.urls.clone();
         let (capacity, rate) = WRONG_TOKENS;
-        Ok(Self {
+        let portal = Self {
             inner: Arc::new(Inner {
                 catalog,
                 store,
@@ -132,14 +133,16 @@ impl Portal {
                 // A page with its pictures comes at once.
                 calls: urls.rate_limit.map(|rate| Mutex::new(Limiter::new(rate.saturating_mul(2), f64::from(rate)))),
                 settings: urls,
-                tokens: RwLock::new(Arc::new(tokens)),
+                tokens: RwLock::default(),
                 wrong_tokens: Mutex::new(Limiter::new(capacity, rate)),
                 folders: tokio::sync::Mutex::new(None),
                 counts: tokio::sync::Mutex::new(None),
                 indexed: tokio::sync::Mutex::new(None),
                 counters: Counters::default(),
             }),
-        })
+        };
+        portal.set_tokens(tokens);
+        Ok(portal)
     }
 
     pub(super) fn catalog(&self) -> &Catalog {
@@ -173,6 +176,7 @@ impl Portal {
 
     /// The tokens that are known from now on.
     pub fn set_tokens(&self, tokens: Tokens) {
+        self.inner.counters.tokens.store(tokens.len() as u64, Ordering::Relaxed);
         *self.inner.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
     }
 

@@ -28,8 +28,6 @@ use super::{api, share, web};
 
 /// A client that sends its head more slowly is cut off; so is one that keeps a connection without asking for anything.
 const HEADERS: Duration = Duration::from_secs(15);
-/// For an answer, with the body of the request: longer than PostgreSQL is given.
-const ANSWER: Duration = Duration::from_secs(30);
 /// Connections at once. One takes some 20 KiB; more wait to be accepted.
 const CONNECTIONS: usize = 1_024;
 /// The largest head of a request: a search in a long path is a tenth of it.
@@ -81,7 +79,7 @@ async fn attend(
         Err(refusal) => refusal.into_response(),
         Ok(()) => {
             request.extensions_mut().insert(client);
-            match tokio::time::timeout(ANSWER, next.run(request)).await {
+            match tokio::time::timeout(portal.settings().request_timeout, next.run(request)).await {
                 Ok(response) => response,
                 Err(_) => Refusal::TooSlow.into_response(),
             }
@@ -122,6 +120,7 @@ pub(super) async fn serve_router(
     cancel: CancellationToken,
     grace: Duration,
 ) {
+    let head = counted.as_ref().map_or(HEADERS, |portal| portal.settings().request_timeout.min(HEADERS));
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -138,7 +137,7 @@ pub(super) async fn serve_router(
         let (router, counted, cancel) = (router.clone(), counted.clone(), cancel.clone());
         connections.spawn(async move {
             let _open = counted.as_ref().map(|portal| Open::new(&portal.counters().connections));
-            attend_connection(stream, peer, router, cancel).await;
+            attend_connection(stream, peer, router, head, cancel).await;
             drop(slot);
         });
     }
@@ -159,12 +158,18 @@ async fn accept(
     Some((stream, peer, slot))
 }
 
-async fn attend_connection(stream: TcpStream, peer: SocketAddr, router: Router, cancel: CancellationToken) {
+async fn attend_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    head: Duration,
+    cancel: CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(peer))));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(head)
         .max_buf_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

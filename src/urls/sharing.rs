@@ -14,7 +14,7 @@ use super::signing::{Wish, not_synced};
 use super::tokens;
 use crate::catalog::browse::{FileDetail, FolderLine};
 use crate::catalog::link::{self, Link, NewLink, Outcome, Target, Wanted};
-use crate::model::Scope;
+use crate::model::{Printable, Scope};
 use crate::remote::Presigned;
 
 /// How long the URL lasts that a link leads to: long enough to begin the download.
@@ -129,7 +129,7 @@ impl Portal {
         };
         let id = link::create(self.catalog(), &new).await?.ok_or(Refusal::Gone(Gone::Deleted))?;
         self.counters().links_made.add(1);
-        tracing::info!(link = id, caller = caller.name, path = file.line.path, "made a link");
+        tracing::info!(link = id, caller = caller.name, path = %Printable(&file.line.path), "made a link");
         Ok(Created { id, token, expires_at })
     }
 

@@ -6,6 +6,8 @@ use agent_portail::config::settings::{ProxyUser, UrlsAuth};
 use agent_portail::model::Scopes;
 use agent_portail::urls::api::document;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::world::{Answer, World, tokens};
 
@@ -170,6 +172,24 @@ async fn a_client_that_calls_too_often_waits_and_others_do_not() {
     limited[0].expect_problem(429, "too_many");
     assert_eq!(limited[0].header("retry-after"), "1");
     call("198.51.100.2").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_client_that_is_too_slow_is_not_waited_for() {
+    let world = World::with(|settings| settings.urls.request_timeout = Duration::from_millis(300)).await;
+    let say = async |text: &str| {
+        let mut line = TcpStream::connect(world.address).await.unwrap();
+        line.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(10), line.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    };
+    // A head that does not end, and a body that does not come.
+    let answer = say("GET /healthz HTTP/1.1\r\nHost: x\r\n").await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let head = "POST /api/v1/urls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer both\r\nConnection: close\r\n";
+    let answer = say(&format!("{head}Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{{")).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("too_slow"), "{answer}");
 }
 
 #[tokio::test]

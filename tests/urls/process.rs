@@ -29,6 +29,8 @@ pub(crate) struct Program {
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
+    monitor: SocketAddr,
+    log: PathBuf,
     pub(crate) token: String,
 }
 
@@ -74,9 +76,10 @@ impl Program {
         let mut command = self.command(&[&["urls"], args].concat());
         command.env("AGENT_PORTAIL__URLS__LISTEN", address.to_string());
         command.env("AGENT_PORTAIL__URLS__MONITOR_LISTEN", monitor.to_string());
-        let child = command.spawn().unwrap();
+        let log = self.config.with_file_name(format!("log-{}", address.port()));
+        let child = command.stdout(fs::File::create(&log).unwrap()).spawn().unwrap();
         until("the service answers", async || TcpStream::connect(address).await.is_ok()).await;
-        Running { child, address, token: added.stdout.trim().to_owned() }
+        Running { child, address, monitor, log, token: added.stdout.trim().to_owned() }
     }
 }
 
@@ -85,6 +88,13 @@ impl Running {
         let headers = [("authorization", format!("Bearer {token}"))];
         let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
         request("GET", &format!("http://{}/api/v1/folders", self.address), &headers, "").await.status
+    }
+
+    /// Waits until it knows so many tokens. Not by trying them: wrong ones are counted.
+    async fn until_known(&self, tokens: u32) {
+        let line = format!("agent_portail_urls_tokens {tokens}\n");
+        let metrics = format!("http://{}/metrics", self.monitor);
+        until(&line, async || request("GET", &metrics, &[], "").await.text().contains(&line)).await;
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -107,16 +117,20 @@ async fn a_token_is_printed_once_and_is_good_until_its_line_is_gone() {
         program.run(&["urls", "token", "add", "ann", "--scope", "read", "--scope", "link"]).await.expect_code(0);
     assert!(added.stderr.contains("shown this once") && !added.stderr.contains(added.stdout.trim()));
     let ann = added.stdout.trim();
-    until("the new token is known", async || running.get(ann).await == 200).await;
+    running.until_known(2).await;
+    assert_eq!(running.get(ann).await, 200);
     let lines = fs::read_to_string(&program.tokens).unwrap();
     let left: String =
         lines.lines().filter(|line| line.starts_with("ann:read,link:")).map(|line| format!("{line}\n")).collect();
     fs::write(&program.tokens, left).unwrap();
     running.signal(rustix::process::Signal::HUP);
-    until("the token is of no use any more", async || running.get(&running.token).await == 401).await;
+    running.until_known(1).await;
+    assert_eq!((running.get(&running.token).await, running.get(ann).await), (401, 200));
     // A file that is not understood changes nothing.
     fs::write(&program.tokens, "nonsense").unwrap();
     running.signal(rustix::process::Signal::HUP);
+    let told = async || fs::read_to_string(&running.log).unwrap().contains("the tokens stay as they were");
+    until("the log tells of it", told).await;
     assert_eq!(running.get(ann).await, 200);
     for (args, code, word) in [
         (&["urls", "token", "add", "ann", "--scope", "read"][..], 1, "line 1"),

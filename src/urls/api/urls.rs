@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::parts::{Body, Known, answer, duration, time};
-use crate::model::Scope;
+use crate::model::{Printable, Scope};
 use crate::urls::portal::Portal;
 use crate::urls::refusal::{Problem, Refusal};
 use crate::urls::signing::Wish;
@@ -66,7 +66,7 @@ pub(super) async fn create(
     let folder = portal.folder(&wanted.folder).await?;
     let file = portal.file(&folder, &wanted.path).await?;
     let signed = portal.presign(&folder, &file, &wish).await?;
-    tracing::info!(caller = caller.name, folder = folder.name, path = wanted.path, "signed a URL");
+    tracing::info!(caller = caller.name, folder = folder.name, path = %Printable(&wanted.path), "signed a URL");
     let url = Url {
         url: signed.url,
         expires_at: time(signed.expires_at),
