@@ -10,8 +10,9 @@ mod common;
 mod pictures;
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::agent::Agent;
 use common::daemon::free_address;
@@ -74,8 +75,11 @@ async fn world() -> Agent {
     for (path, content) in hostile() {
         agent.write(&path, content);
     }
-    for (path, bytes) in pictures::files() {
+    for (index, (path, bytes)) in (1u64..).zip(pictures::files()) {
         agent.write(path, bytes);
+        // Of different days, as in any folder.
+        let changed = SystemTime::now() - Duration::from_secs(index * index * 40_000 + 5_000);
+        File::options().write(true).open(agent.path(path)).unwrap().set_modified(changed).unwrap();
     }
     agent.synced().await;
     agent.db.rows(&others(&agent)).await;
@@ -103,10 +107,11 @@ fn hostile() -> Vec<(String, String)> {
         "-rf.txt",
         "..%2e%2e.txt",
     ]
-    .map(|name| format!("hostile/{name}"))
+    .map(|name| format!("Noms difficiles/{name}"))
     .into();
     // As long as a key can be, with names as long as Linux lets them be.
-    let deep = format!("hostile/{}", ["d".repeat(250), "é".repeat(125), "x".repeat(250), "y".repeat(230)].join("/"));
+    let deep =
+        format!("Noms difficiles/{}", ["d".repeat(250), "é".repeat(125), "x".repeat(250), "y".repeat(222)].join("/"));
     names.push(format!("{deep}.txt"));
     names.into_iter().enumerate().map(|(index, name)| (name, format!("content {index}"))).collect()
 }

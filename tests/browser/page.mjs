@@ -97,6 +97,7 @@ const test = (name, run) => tests.push([name, run]);
 
 const at = (folder, ...parts) => [folder, ...parts].map(encodeURIComponent).join("/");
 const MARTIN = at("files", "Clients", "Atelier Martin");
+const TRIALS = at("files", "Clients", "Essais");
 
 test("log in, and be told what was wrong", async () => {
   const { context, page } = await visitor();
@@ -131,9 +132,9 @@ for (const [locale, scheme, size] of LOOKS) {
     const pages = {
       home: "/", folder: "/browse/files", directory: `/browse/${MARTIN}`, many: "/browse/Archives/many", states: "/browse/Scans",
       "empty-folder": "/browse/Empty", search: `/browse/files?q=a`, "search-nothing": "/browse/files?q=zzzzzz", "search-everywhere": "/search?q=doc",
-      picture: `/file/${MARTIN}/${encodeURIComponent("façade nord.bmp")}`, drawing: `/file/${MARTIN}/plan.svg`,
+      picture: `/file/${MARTIN}/${encodeURIComponent("façade nord.bmp")}`, drawing: `/file/${TRIALS}/plan.svg`,
       pdf: `/file/${MARTIN}/${encodeURIComponent("Rapport annuel 2025.pdf")}`, "no-preview": `/file/${MARTIN}/budget.xlsx`,
-      failed: "/file/Scans/lease.pdf", hostile: "/browse/files/hostile", links: "/links",
+      failed: "/file/Scans/lease.pdf", hostile: `/browse/${at("files", "Noms difficiles")}`, links: "/links",
       "not-found": "/browse/files/nothing/here", "no-link": "/l/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     };
     for (const [name, address] of Object.entries(pages)) {
@@ -296,13 +297,13 @@ test("pictures and documents are looked at, and never run", async () => {
   const { context, page } = await visitor({ token: tokens.marie });
   await page.goto(`${base}/file/${MARTIN}/${encodeURIComponent("façade nord.bmp")}`);
   await page.waitForFunction(() => document.querySelector(".stage img").naturalWidth === 640);
-  await page.goto(`${base}/file/${MARTIN}/plan.svg`);
+  await page.goto(`${base}/file/${TRIALS}/plan.svg`);
   await page.waitForFunction(() => document.querySelector(".stage img").naturalWidth > 0);
   assert.equal(await page.evaluate(() => window.pwned), undefined);
-  await page.goto(`${base}/file/${MARTIN}/broken.png`);
+  await page.goto(`${base}/file/${TRIALS}/broken.png`);
   await page.waitForSelector(".stage-failed:not([hidden])");
   await judge(page, "broken-picture");
-  await page.goto(`${base}/file/${MARTIN}/page.html`);
+  await page.goto(`${base}/file/${TRIALS}/page.html`);
   assert.equal(await page.locator(".stage iframe, .stage img").count(), 0, "a page has no preview");
   const download = await downloaded(page, () => page.evaluate(() => {
     // In this tab, so that the download is seen here.

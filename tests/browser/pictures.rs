@@ -4,10 +4,10 @@
 pub(crate) fn files() -> Vec<(&'static str, Vec<u8>)> {
     let mut files = vec![
         ("Clients/Atelier Martin/façade nord.bmp", picture(640, 420)),
-        ("Clients/Atelier Martin/plan.svg", DRAWING.as_bytes().to_vec()),
-        ("Clients/Atelier Martin/broken.png", b"this is no picture".to_vec()),
+        ("Clients/Essais/plan.svg", DRAWING.as_bytes().to_vec()),
+        ("Clients/Essais/broken.png", b"this is no picture".to_vec()),
         ("Clients/Atelier Martin/Rapport annuel 2025.pdf", document("Rapport annuel 2025")),
-        ("Clients/Atelier Martin/page.html", b"<script>document.title = 'pwned'</script>".to_vec()),
+        ("Clients/Essais/page.html", b"<script>document.title = 'pwned'</script>".to_vec()),
     ];
     let others = [
         ("Clients/Atelier Martin/annexes/annexe A.docx", 41_000),
