@@ -43,7 +43,7 @@ pub async fn show(State(portal): State<Portal>, visitor: Visitor, uri: Uri) -> R
         hint,
         links: links.iter().map(|link| link_row(&visitor, &folders, link, may_revoke)).collect(),
         more: next.map(|next| format!("/links?{all_query}after={}", encoded_part(&next))),
-        other: is_admin.then(|| if all { ("/links", w.links_title) } else { ("/links?all=1", w.all_links) }),
+        other: is_admin.then_some(if all { ("/links", w.links_title) } else { ("/links?all=1", w.all_links) }),
         notice: asked.revoked.map(|_| w.revoked_now),
         back: if all { "/links?all=1&revoked=1".to_owned() } else { "/links?revoked=1".to_owned() },
     };
