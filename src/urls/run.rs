@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::portal::{OpenError, Portal};
@@ -66,6 +66,8 @@ pub struct Service {
     tokens_file: Option<PathBuf>,
     retention: Duration,
     grace: Duration,
+    /// Caught from the moment that systemd may be told of readiness: one that came earlier would end the process.
+    hangup: Signal,
 }
 
 impl Service {
@@ -104,6 +106,7 @@ impl Service {
             tokens_file,
             retention: settings.agent.history_retention,
             grace: settings.sync.shutdown_grace,
+            hangup: signal(SignalKind::hangup()).map_err(RunError::Signals)?,
         })
     }
 
@@ -127,7 +130,8 @@ impl Service {
         let monitor =
             server::serve_router(self.monitor, monitor(self.portal.clone()), None, cancel.clone(), MONITOR_GRACE);
         let monitor = tokio::spawn(monitor);
-        let keeping = tokio::spawn(keep(self.portal.clone(), self.tokens_file, self.retention, cancel.clone()));
+        let keeping =
+            tokio::spawn(keep(self.portal.clone(), self.tokens_file, self.retention, self.hangup, cancel.clone()));
         server::serve(self.listener, self.portal, cancel, self.grace).await;
         // They have heard of the end at the same time.
         let _ = tokio::join!(monitor, keeping);
@@ -180,15 +184,20 @@ fn refused(error: TokenFileError) -> Problem {
 
 /// What is to be done now and then: the file of tokens is read again when it has changed or somebody says so, systemd hears that all is
 /// well, and what is old is forgotten.
-async fn keep(portal: Portal, tokens_file: Option<PathBuf>, retention: Duration, cancel: CancellationToken) {
-    let mut hangup = signal(SignalKind::hangup()).ok();
+async fn keep(
+    portal: Portal,
+    tokens_file: Option<PathBuf>,
+    retention: Duration,
+    mut hangup: Signal,
+    cancel: CancellationToken,
+) {
     let mut tick = tokio::time::interval(systemd::watchdog().map_or(TICK, |watchdog| watchdog.min(TICK)));
     let mut forgetting = tokio::time::interval(FORGETTING.0);
     let mut known = tokens_file.as_deref().and_then(token_file::state);
     loop {
         let asked = tokio::select! {
             () = cancel.cancelled() => return,
-            Some(()) = async { match &mut hangup { Some(hangup) => hangup.recv().await, None => std::future::pending().await } } => {
+            Some(()) = hangup.recv() => {
                 systemd::notify(&Notice::Reloading);
                 true
             }

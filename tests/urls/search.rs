@@ -1,7 +1,5 @@
 //! Search by a part of the name.
 
-use serde_json::Value;
-
 use crate::world::{World, claim, encoded, synced};
 
 /// All pages of a search, and how many there were.
@@ -11,9 +9,9 @@ async fn search(world: &World, query: &str) -> Vec<String> {
     loop {
         let page = world.get("reader", &format!("/api/v1/files?{query}{after}")).await.expect(200);
         found.extend(page["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap().to_owned()));
-        match &page["next"] {
-            Value::String(next) => after = format!("&after={next}"),
-            _ => return found,
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return found,
         }
     }
 }
@@ -97,4 +95,33 @@ async fn whatever_the_share_of_matches_each_is_found_once_in_order_over_all_fold
         let page = world.get("reader", "/api/v1/files?folder=files&limit=10&q=common").await.expect(200);
         assert_eq!(page["files"].as_array().unwrap().len(), 10, "the first page is not empty where much matches later");
     }
+}
+
+#[tokio::test]
+async fn where_the_extension_may_not_be_created_the_schema_is_made_and_search_does_without() {
+    use agent_portail::catalog::search::{Stretch, has_index, search};
+    use agent_portail::catalog::{Catalog, record, schema};
+
+    let db = crate::common::pg::Database::new().await;
+    let role = format!("daemon_{}", db.settings().name);
+    db.rows(&format!("CREATE ROLE {role} LOGIN PASSWORD 'p'; CREATE SCHEMA portail AUTHORIZATION {role}")).await;
+    let mut settings = db.settings().clone();
+    settings.user = role.clone();
+    settings.password = Some("p".into());
+    let catalog = Catalog::open(&settings, "test").unwrap();
+    schema::migrate(&catalog).await.unwrap();
+    assert!(!has_index(&catalog).await.unwrap());
+    let folder = claim(&catalog, "agent", "files", "aws", "bucket", "").await;
+    record::apply(&catalog, folder, &[synced("a/needle", "x"), synced("b/hay", "y")]).await.unwrap();
+    let stretch = Stretch::new(Some(folder), "");
+    let find = async |indexed: bool| {
+        let found = search(&catalog, &stretch, "NEED", indexed, 10).await.unwrap();
+        found.files.into_iter().map(|file| file.path).collect::<Vec<_>>()
+    };
+    assert_eq!(find(false).await, ["a/needle"]);
+    assert_eq!(db.value("SELECT portail.index_names()").await, "t", "an administrator makes up for it");
+    assert!(has_index(&catalog).await.unwrap());
+    assert_eq!(find(true).await, ["a/needle"]);
+    drop(catalog);
+    db.rows(&format!("DROP SCHEMA portail CASCADE; DROP OWNED BY {role} CASCADE; DROP ROLE {role}")).await;
 }
