@@ -1,8 +1,8 @@
 //! What is shown instead of a page: every refusal in words, in the reader's language, with a way on.
 
 use askama::Template as _;
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, header};
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, header};
 
 use super::policy;
 use super::view::{Frame, Here, Problem};
@@ -44,25 +44,24 @@ pub fn dress(portal: &Portal, client: &Client, path: &str, headers: &HeaderMap, 
         Some(visitor) => visitor.frame(said.heading, Here::Elsewhere),
         None => Frame { w, title: said.heading.to_owned(), user: None, here: Here::Elsewhere },
     };
-    let action = match (said.again, told) {
-        (Some(again), _) => {
-            Some((if again == Again::SamePage { path.to_owned() } else { "/".to_owned() }, again.label(w)))
-        }
-        (None, _) => None,
-    };
+    let action = said.again.map(|again| {
+        let href = match again {
+            Again::Home => "/".to_owned(),
+            Again::SamePage => path.to_owned(),
+        };
+        (href, again.label(w))
+    });
     let page = Problem { frame, icon: said.icon, heading: said.heading, hint: said.hint, action };
     let Ok(html) = page.render() else { return response };
     let mut dressed = policy::page(refusal.status(), language, html, None);
-    // Of the refusal itself: what a browser is told of the time, or not to keep.
-    for name in [header::RETRY_AFTER, header::CACHE_CONTROL, header::REFERRER_POLICY] {
+    // Of the refusal itself: how long to wait, and what is not to be kept or told.
+    let robots = HeaderName::from_static("x-robots-tag");
+    for name in [header::RETRY_AFTER, header::CACHE_CONTROL, header::REFERRER_POLICY, header::ALLOW, robots] {
         if let Some(value) = response.headers().get(&name) {
             dressed.headers_mut().insert(name, value.clone());
         }
     }
-    if let Some(robots) = response.headers().get("x-robots-tag") {
-        dressed.headers_mut().insert("x-robots-tag", robots.clone());
-    }
-    dressed.into_response()
+    dressed
 }
 
 /// Where one can go on.
