@@ -70,6 +70,7 @@ advise() {
   echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql bindfs"
   echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server bindfs"
   [[ " ${packages[*]} " != *" inotify-tools "* ]] || echo "and for the bench, which runs on Linux: Python 3.11 or later, inotify-tools"
+  [[ ! " ${packages[*]} " =~ " "(chromium|npm)" " ]] || echo "and for the web page's tests: Chromium, Node.js with npm"
   echo "  macOS          xcode-select --install; brew install postgresql"
 }
 
