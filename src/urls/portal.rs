@@ -39,6 +39,9 @@ const SEARCHING: Duration = Duration::from_millis(500);
 /// The longest part of a name that is searched for: no name is longer.
 const LONGEST_PART: usize = 255;
 
+/// What was asked for last, and when.
+type Dated<T> = tokio::sync::Mutex<Option<(Instant, T)>>;
+
 /// The service. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Portal {
@@ -54,9 +57,9 @@ struct Inner {
     tokens: RwLock<Arc<Tokens>>,
     calls: Option<Mutex<Limiter>>,
     wrong_tokens: Mutex<Limiter>,
-    folders: tokio::sync::Mutex<Option<(Instant, Arc<Vec<FolderLine>>)>>,
-    counts: tokio::sync::Mutex<Option<(Instant, Arc<HashMap<FolderId, Counts>>)>>,
-    indexed: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    folders: Dated<Arc<Vec<FolderLine>>>,
+    counts: Dated<Arc<HashMap<FolderId, Counts>>>,
+    indexed: Dated<bool>,
     counters: Counters,
 }
 

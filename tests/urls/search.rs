@@ -71,7 +71,7 @@ async fn whatever_the_share_of_matches_each_is_found_once_in_order_over_all_fold
     let other = claim(&world.catalog, "agent", "more", &world.s3.endpoint(), &world.bucket, "more/").await;
     // Common names late in the order, rare ones everywhere: more of the former than are sorted, and none among the first rows.
     let name = |i: usize| match i {
-        _ if i % 997 == 0 => format!("{i:05}/needle-{i}"),
+        _ if i.is_multiple_of(997) => format!("{i:05}/needle-{i}"),
         0..2_000 => format!("{i:05}/plain-{i}"),
         _ => format!("{i:05}/common-{i}"),
     };
