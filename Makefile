@@ -13,7 +13,7 @@ ARGS   ?=
 
 target   := $(or $(CARGO_TARGET_DIR),target)
 # The tests that need nothing of S3 but its API, by the name of their program. They run against any store.
-s3_tests := $(patsubst tests/%.rs,%,$(wildcard tests/remote.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/sync/main.rs))
+s3_tests := $(patsubst tests/%.rs,%,$(wildcard tests/remote.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/sync/main.rs tests/urls/main.rs))
 
 .DEFAULT_GOAL := help
 # cargo uses all cores by itself, and two of them side by side wait for each other's lock.
@@ -52,6 +52,23 @@ test-garage: setup ## Runs the tests of S3 against Garage, which it builds if mi
 	tests/garage.sh install
 	scripts/with-garage.sh $(CARGO) test $(addprefix --test ,$(s3_tests)) $(ARGS)
 
+# What drives the browser and judges the pages, in a folder of their versions.
+browser_packages := playwright-core@1.65.1 axe-core@4.14.1
+browser := $(target)/browser/$(subst @,-,$(subst $() ,+,$(browser_packages)))
+
+$(browser):
+	mkdir -p $@.new
+	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $@.new $(browser_packages)
+	mv $@.new $@
+
+.PHONY: setup-browser
+setup-browser:
+	@scripts/setup.sh browser
+
+.PHONY: test-browser
+test-browser: setup-browser $(browser) ## Uses the web page in a real browser; screenshots are in target/browser/screenshots
+	BROWSER_MODULES='$(abspath $(browser))' BROWSER_OUTPUT='$(abspath $(target))/browser/screenshots' $(CARGO) test --test browser -- $(ARGS)
+
 .PHONY: model
 model: setup ## Runs the daemon while everything goes wrong; SEED=n repeats a seed, SEEDS=n runs as many
 	MODEL_SEED=$(SEED) MODEL_SEEDS=$(SEEDS) $(CARGO) test --test sync daemon_model $(ARGS) -- --nocapture
@@ -77,9 +94,26 @@ $(mutants):
 mutants: setup $(mutants) ## Breaks what decides in every way that it can think of: each must fail a test (an hour)
 	PATH="$(abspath $(dir $(mutants))):$$PATH" $(CARGO) mutants --output '$(target)' $(ARGS) -- --lib
 
+# In an environment of its own, like the peers of the bench.
+api_venv := $(target)/api/venv
+
+$(api_venv)/installed: tests/api/requirements.txt | api-setup
+	python3 -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: api-setup
+api-setup:
+	@scripts/setup.sh bench
+
+.PHONY: test-api
+test-api: setup $(api_venv)/installed ## Throws requests of every kind at the API, made from its own description; SEED=n repeats one
+	SEED=$(SEED) SCHEMATHESIS='$(abspath $(api_venv))/bin/schemathesis' $(CARGO) test --test api $(if $(ARGS),-- $(ARGS))
+
 .PHONY: test-all
-test-all: test test-garage faults ## Runs all tests, also those too slow for each change
+test-all: test test-garage test-browser test-api faults ## Runs all tests, also those too slow for each change
 	$(MAKE) soak MINUTES=5
+	$(MAKE) fuzz TIME=20
 
 .PHONY: garage
 garage: ## Builds Garage, an S3 server, if it is missing (tens of minutes)

@@ -4,6 +4,7 @@
 #   scripts/setup.sh          everything: also what the tests need, and cargo's clippy and rustfmt
 #   scripts/setup.sh demo     what a build and the demo need: also PostgreSQL
 #   scripts/setup.sh build    what a build needs
+#   scripts/setup.sh browser  everything, and what `make test-browser` needs besides: Chromium, and Node.js with npm
 #   scripts/setup.sh bench    what `make bench` needs besides: Python's venv, and inotifywait
 set -euo pipefail
 
@@ -19,11 +20,15 @@ find_missing() {
     pkg-config --exists libsystemd 2>/dev/null || packages+=(libsystemd-dev)
   fi
   [ "$1" = build ] || has_postgresql || packages+=(postgresql)
-  if [ "$1" = all ] && [ "$(uname -s)" = Linux ]; then
+  if [[ "$1" = all || "$1" = browser ]] && [ "$(uname -s)" = Linux ]; then
     # A file system that tells of no changes by others.
     command -v bindfs >/dev/null || packages+=(bindfs)
     # A clock that steps.
     compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || packages+=(libfaketime)
+  fi
+  if [ "$1" = browser ]; then
+    command -v chromium >/dev/null || packages+=(chromium fonts-liberation fonts-dejavu-core)
+    command -v npm >/dev/null || packages+=(nodejs npm)
   fi
   [ "$1" = bench ] || return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -67,6 +72,7 @@ advise() {
   echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql bindfs libfaketime"
   echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server bindfs libfaketime"
   [[ " ${packages[*]} " != *" inotify-tools "* ]] || echo "and for the bench, which runs on Linux: Python 3.11 or later, inotify-tools"
+  [[ ! " ${packages[*]} " =~ " "(chromium|npm)" " ]] || echo "and for the web page's tests: Chromium, Node.js with npm"
   echo "  macOS          xcode-select --install; brew install postgresql"
 }
 

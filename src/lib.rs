@@ -9,9 +9,10 @@ pub mod agent;
 pub mod daemon;
 #[cfg(feature = "demo")]
 pub mod demo;
-// Floor 2: keeping the worlds in step, and bringing files back.
+// Floor 2: keeping the worlds in step, bringing files back, and giving access to them.
 pub mod restore;
 pub mod sync;
+pub mod urls;
 // Floor 1: the worlds, and the process' surroundings.
 pub mod catalog;
 pub mod local;

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use agent_portail::config::settings::{
-    DeletePolicy, Encryption, LogFormat, LogLevel, LogMethod, SymlinkPolicy, Tls, UrlsAuth,
+    DeletePolicy, Encryption, LogFormat, LogLevel, LogMethod, RecordAddresses, SymlinkPolicy, Tls, UrlsAuth,
 };
 use agent_portail::config::{
     ConfigFile, Effective, Origin, Shown, Sources, load, require_folders, require_link_access,
@@ -129,6 +129,10 @@ fn without_any_source_the_defaults_of_the_manual_are_in_force() {
     assert_eq!(settings.urls.default_expiry, Duration::from_secs(3600));
     assert_eq!(settings.urls.max_expiry, Duration::from_secs(7 * 86_400));
     assert_eq!(settings.urls.auth, UrlsAuth::Token { tokens_file: None });
+    assert_eq!((settings.urls.public_endpoint_url, settings.urls.public_url), (None, None));
+    assert_eq!((settings.urls.rate_limit, settings.urls.request_timeout), (Some(100), Duration::from_secs(30)));
+    assert_eq!(settings.urls.record_addresses, RecordAddresses::Truncated);
+    assert!(settings.urls.proxies.is_empty() && settings.urls.proxy_user.is_none());
 }
 
 #[test]
@@ -297,6 +301,13 @@ fn each_refusal_names_its_key_and_what_was_expected() {
         ("[urls]\nmax_expiry = \"8d\"", "urls.max_expiry", "7d"),
         ("[urls]\nmax_expiry = \"30m\"", "urls.default_expiry", "longer than urls.max_expiry"),
         ("[urls]\nauth = \"none\"\nlisten = \"0.0.0.0:80\"", "urls.auth", "loopback"),
+        ("[urls]\npublic_url = \"portal.example.org\"", "urls.public_url", "URL"),
+        ("[urls]\nrate_limit = -1", "urls.rate_limit", "0 to 1000000"),
+        ("[urls]\nrecord_addresses = \"some\"", "urls.record_addresses", "truncated"),
+        ("[urls]\nproxies = \"proxy.example.org\"", "urls.proxies", "10.0.1.0/24"),
+        ("[urls]\nproxies = \"10.0.0.5\"\nproxy_user_header = \"X User\"", "urls.proxy_user_header", "header"),
+        ("[urls]\nproxy_user_header = \"X-User\"", "urls.proxy_user_header", "urls.proxies"),
+        ("[urls]\nproxy_user_scopes = \"write\"", "urls.proxy_user_scopes", "read,link"),
         ("[[folder]]\npath = \"/srv/a\"", "folder[a].bucket", "AWS_BUCKET_NAME"),
         ("[s3]\nbucket = \"x\"\n[[folder]]\npath = \"/srv/a\"", "s3.bucket", "3 to 63"),
         ("[folder]\npath = \"/srv/a\"", "folder", "[[folder]]"),

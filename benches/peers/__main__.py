@@ -14,6 +14,7 @@ import removal
 import report
 import scale
 import sync_works
+import urls
 from bench import Bench
 from measure import Result
 from postgres import Postgres
@@ -29,8 +30,9 @@ WORKS: dict[str, Callable[[Bench], Iterator[Result]]] = {
     "W8": burst.burst,
     "W9": scale.idle,
     "W10": removal.removal,
+    "W11": urls.urls,
 }
-QUICK = ["W1", "W4", "W5", "W6"]
+QUICK = ["W1", "W4", "W5", "W6", "W11"]
 
 
 def main() -> int:
@@ -108,6 +110,7 @@ def titles_of(bench: Bench) -> dict[str, str]:
         "W8": f"W8: {burst.files(bench):,} new files at once",
         "W9": "W9: idle, {:,} files in {:,} directories watched".format(*scale.idle_size(bench)),
         "W10": "W10: `rm -rf` of {:,} directories beside {:,} watched ones".format(*removal.size(bench)),
+        "W11": f"W11: presigned URLs from the link service, {urls.CLIENTS} clients, {urls.FILES:,} files",
     }
 
 

@@ -73,6 +73,10 @@ COLUMNS: dict[str, list[Column]] = {
         number("PostgreSQL CPU %", "database_percent", 3),
         *(number("resident MiB", "resident_mb", 0), MEMORY, number("seconds", "wall", 0), OTHER),
     ],
+    "W11": [
+        *(number("URLs a second", "urls_per_s", 0), number("p50 ms", "p50_ms", 1), number("p99 ms", "p99_ms", 1)),
+        *(number("CPU ms a URL", "cpu_ms", 2), MEMORY, SERVERS[1], number("seconds", "wall", 0), OTHER),
+    ],
     "W10": [
         *(number("rm -rf s", "rm_s", 2), number("all gone after its end s", "wall", 2), CPU, MEMORY, *SERVERS),
         *(number("saved meanwhile: p50 ms", "heard_p50_ms", 0), number("longest ms", "heard_max_ms", 0), OTHER),

@@ -153,6 +153,12 @@ impl CatalogError {
         matches!(*self.cause, Cause::Connection(_))
     }
 
+    /// Whether a row that it was to refer to is not there.
+    pub(super) fn is_missing_reference(&self) -> bool {
+        let Cause::Refused(error) = &*self.cause else { return false };
+        error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION)
+    }
+
     /// Whether it is this row's own fault, so that the rest of its batch can go in without it.
     pub(super) fn is_of_the_row(&self) -> bool {
         match &*self.cause {

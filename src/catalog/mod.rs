@@ -2,12 +2,15 @@
 //!
 //! Every name is qualified with its schema, and nothing is left behind in a session: connections are pooled.
 
+pub mod browse;
 pub mod error;
 pub mod file;
 pub mod folder;
 pub mod held;
 pub mod history;
 pub mod judgement;
+pub mod level;
+pub mod link;
 pub mod lock;
 pub mod mount;
 pub mod probe;
@@ -15,6 +18,7 @@ pub mod record;
 pub mod removal;
 pub mod restorable;
 pub mod schema;
+pub mod search;
 pub mod spool;
 mod tls;
 pub mod upload;

@@ -11,11 +11,13 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{DemoArgs, Exit, SyncArgs, output, sync};
+use crate::config::settings::UrlsAuth;
 use crate::config::{ConfigFile, Effective, Sources, load};
 use crate::daemon;
 use crate::demo::postgres::Cluster;
 use crate::demo::s3::EmbeddedS3;
 use crate::model::ShownPath;
+use crate::urls::run::Service;
 
 /// Of the database and the bucket.
 const NAME: &str = "agent-portail-demo";
@@ -48,13 +50,19 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     let exit = sync::run(&effective.settings, pass).await?;
     output::print(format_args!("{}", rows(&cluster)))?;
     if !args.once && exit != Exit::Interrupted {
-        output::print(format_args!("{}", tour(&folder, &cluster, &s3)))?;
+        let links = Service::open(&effective.settings).await?;
+        let page = links.address().map(|address| format!("http://{address}/")).unwrap_or_default();
+        output::print(format_args!("{}", tour(&folder, &cluster, &s3, &page)))?;
         output::print(format_args!(
             "\nNow it watches: save, rename and delete files there, and see each change here.\n\
              Press Ctrl-C to stop; everything but your folder is removed then.\n\n"
         ))?;
-        let again = effective.clone();
-        daemon::run::run(effective, Box::new(move || Ok(again.clone())), CancellationToken::new()).await?;
+        let (again, cancel) = (effective.clone(), CancellationToken::new());
+        let links = tokio::spawn(links.serve(cancel.clone()));
+        let ended = daemon::run::run(effective, Box::new(move || Ok(again.clone())), cancel.clone()).await;
+        cancel.cancel();
+        links.await?;
+        ended?;
     }
     s3.shutdown().await;
     tokio::task::spawn_blocking(move || drop(cluster)).await?;
@@ -75,6 +83,10 @@ fn configuration(home: &Path, folder: &Path, cluster: &Cluster, s3: &EmbeddedS3)
     settings.s3 = s3.settings();
     // Whatever port is free: a real agent may have the usual one.
     settings.monitor.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    settings.urls.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    settings.urls.monitor_listen = (Ipv4Addr::LOCALHOST, 0).into();
+    // For whoever sits at this machine, and has started it.
+    settings.urls.auth = UrlsAuth::Open;
     Ok(effective)
 }
 
@@ -88,12 +100,13 @@ fn rows(cluster: &Cluster) -> String {
 }
 
 /// What is where, and how to look.
-fn tour(folder: &Path, cluster: &Cluster, s3: &EmbeddedS3) -> String {
+fn tour(folder: &Path, cluster: &Cluster, s3: &EmbeddedS3, page: &str) -> String {
     let keys = s3.credentials();
     format!(
         "
 Look for yourself, from another terminal:
   the folder  {folder}
+  links to it {page}   (and {page}api/v1/files, as docs/HTTP_API.md has it)
   the catalog PGPASSWORD={password} psql -h 127.0.0.1 -p {port} -U postgres -d {NAME} -c 'TABLE portail.file'
   the bucket  AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION={region} \\
                 aws --endpoint-url {endpoint} s3 ls --recursive s3://{NAME}/

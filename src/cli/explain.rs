@@ -1,17 +1,16 @@
 //! `agent-portail explain PATH`: why a path is or isn't synced.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context as _;
-
-use super::{Exit, UsageError, output};
+use super::located::locate;
+use super::{Exit, output};
 use crate::agent::{application_name, endpoint_name};
 use crate::catalog::schema::{self, SchemaState};
 use crate::catalog::{self, Catalog, file, folder, mount};
 use crate::config::settings::{FolderSettings, Settings};
 use crate::local::look::Root;
-use crate::model::{FolderId, Local, Mount, ObjectKey, Printable, RelPath, ShownPath};
+use crate::model::{FolderId, Local, Mount, ObjectKey, Printable, RelPath};
 
 /// Events of the path's history that are shown.
 const EVENTS: i64 = 10;
@@ -41,29 +40,6 @@ pub async fn run(settings: &Settings, path: &Path) -> anyhow::Result<Exit> {
     }
     output::print(format_args!("{text}"))?;
     Ok(Exit::Done)
-}
-
-/// The folder that the path is in, and the path in it.
-fn locate(settings: &Settings, path: &Path) -> anyhow::Result<(FolderSettings, RelPath)> {
-    use std::os::unix::ffi::OsStrExt as _;
-    if let Some((name, below)) = path.to_str().and_then(|text| text.split_once(':'))
-        && let Some(folder) = settings.folders.iter().find(|folder| folder.name == name)
-    {
-        return Ok((folder.clone(), RelPath::from_raw(below.trim_start_matches('/').as_bytes())));
-    }
-    let absolute = std::path::absolute(path).context("make the path absolute")?;
-    // The last part may be a link or be gone, so only what leads to it is resolved.
-    let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());
-    let resolved: Option<PathBuf> = parent.and_then(|parent| absolute.file_name().map(|name| parent.join(name)));
-    for candidate in resolved.iter().chain([&absolute]) {
-        for folder in &settings.folders {
-            let root = folder.path.canonicalize().unwrap_or_else(|_| folder.path.clone());
-            if let Ok(below) = candidate.strip_prefix(&root) {
-                return Ok((folder.clone(), RelPath::from_raw(below.as_os_str().as_bytes())));
-            }
-        }
-    }
-    Err(UsageError(format!("find a folder for {}: it is below none of the configured ones", ShownPath(path))).into())
 }
 
 async fn explain_local(folder: &FolderSettings, path: &RelPath, mounts: Vec<Mount>) -> anyhow::Result<String> {

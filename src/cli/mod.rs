@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "demo")]
 use crate::config::settings::{LogFormat, LogMethod};
 use crate::config::settings::{LogLevel, LogSettings};
-use crate::config::{Effective, Flag, Origin, Sources, load};
+use crate::config::{Effective, Flag, Origin, Sources, load, parse_duration};
 use crate::logging::{self, Destination};
+use crate::model::Scope;
 
 pub mod check;
 pub mod config;
@@ -26,10 +27,13 @@ pub mod run;
 pub mod status;
 pub mod summary;
 pub mod sync;
+pub mod url;
+pub mod urls;
 pub mod verify;
 
 mod exit;
 mod flag;
+mod located;
 mod signals;
 
 pub use exit::{Exit, UsageError};
@@ -96,6 +100,23 @@ pub enum Command {
     /// Folders, inotify limits, PostgreSQL, and the bucket's permissions, by writing and removing a probe object. One line
     /// each, with the remedy where it fails.
     Check(CheckArgs),
+    /// Prints one presigned URL, by which anybody can fetch a synced file for a while
+    Url {
+        /// A local path, or FOLDER:REL/PATH
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// How long it lasts, from 1s to urls.max_expiry (7d at most) [default: urls.default_expiry, 1h]
+        #[arg(long, value_name = "DURATION", value_parser = expiry)]
+        expires: Option<Duration>,
+    },
+    /// Serves links to files for people without credentials: an HTTP API and a web page, until SIGTERM or SIGINT
+    ///
+    /// It reads the catalog, never the folders, and signs temporary URLs. SIGHUP reads the tokens again.
+    Urls {
+        /// Something else than to serve
+        #[command(subcommand)]
+        command: Option<UrlsCommand>,
+    },
     /// Lists, approves or rejects the deletions that a folder's threshold holds back
     #[command(subcommand)]
     Deletes(DeletesCommand),
@@ -153,6 +174,37 @@ pub struct CheckArgs {
     /// Only the configuration and the files that it names: no folder, no PostgreSQL, no S3
     #[arg(long)]
     pub offline: bool,
+}
+
+/// Of `urls`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UrlsCommand {
+    /// Looks after the tokens that callers have
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// Of `urls token`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Makes a token and prints it, this once; its digest goes into urls.tokens_file
+    Add {
+        /// Who is to have it; their links bear this name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// What they may do: read (browse and search), link (make URLs and links), admin (see and revoke everybody's links, and the
+        /// other two); may be repeated
+        #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',', value_parser = scope)]
+        scopes: Vec<Scope>,
+    },
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    Scope::parse(text).ok_or_else(|| "expected read, link or admin".to_owned())
+}
+
+fn expiry(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected a duration such as 15m, 1h or 7d".to_owned())
 }
 
 /// Of `deletes`.
@@ -246,6 +298,10 @@ impl Cli {
             let _guard = logging::init(&effective.settings.log, Destination::Service)?;
             return runtime.block_on(run::run(effective, Box::new(move || load(&sources))));
         }
+        if let Command::Urls { command: None } = self.command {
+            let _guard = logging::init(&effective.settings.log, Destination::Service)?;
+            return runtime.block_on(urls::run(&effective.settings));
+        }
         let _guard = logging::init(&command_log(&effective), Destination::Command)?;
         runtime.block_on(dispatch(self.command, effective))
     }
@@ -273,7 +329,7 @@ async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit
     match command {
         Command::Config => config::run(&effective).await,
         // Started before, since it logs elsewhere and reads its configuration again.
-        Command::Run => Ok(Exit::Usage),
+        Command::Run | Command::Urls { command: None } => Ok(Exit::Usage),
         Command::Sync(args) => sync::run(&effective.settings, args).await,
         Command::Status(args) => status::run(&effective.settings, args).await,
         Command::Verify(args) => verify::run(&effective.settings, args).await,
@@ -281,6 +337,10 @@ async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit
         Command::Check(args) => check::run(&effective.settings, args).await,
         Command::Deletes(command) => deletes::run(&effective.settings, command).await,
         Command::Explain { path } => explain::run(&effective.settings, &path).await,
+        Command::Url { path, expires } => url::run(&effective.settings, &path, expires).await,
+        Command::Urls { command: Some(UrlsCommand::Token(TokenCommand::Add { name, scopes })) } => {
+            urls::add_token(&effective.settings, &name, &scopes).await
+        }
         Command::Migrate => migrate::run(&effective.settings).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,

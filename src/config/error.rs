@@ -151,6 +151,13 @@ pub enum Problem {
         /// `urls.listen`.
         listen: SocketAddr,
     },
+    /// The file of tokens.
+    #[error("urls.tokens_file")]
+    Tokens {
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// `, found …`, where it may be said.

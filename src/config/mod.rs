@@ -24,6 +24,7 @@ mod written;
 pub use error::{ConfigError, Problem};
 pub use show::{Entry, Origin, Provenance, Shown};
 pub use sources::{ConfigFile, Flag, FlagError, Sources};
+pub use values::duration as parse_duration;
 
 use settings::{Settings, UrlsAuth, UrlsSettings};
 

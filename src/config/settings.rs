@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
+
+use crate::model::Scopes;
 
 /// Everything that is configured, checked.
 #[derive(Clone, Debug)]
@@ -243,6 +246,38 @@ pub struct UrlsSettings {
     pub auth: UrlsAuth,
     /// The S3 host that browsers reach, where it differs.
     pub public_endpoint_url: Option<String>,
+    /// Under which browsers reach this service, without a slash at its end; none = as the caller names it.
+    pub public_url: Option<String>,
+    /// Requests a second of one client; none = no limit.
+    pub rate_limit: Option<u32>,
+    /// For one request, its body and the answer.
+    pub request_timeout: Duration,
+    /// What is kept of the address of who opens a link.
+    pub record_addresses: RecordAddresses,
+    /// The reverse proxies whose headers are believed.
+    pub proxies: Vec<IpNet>,
+    /// Callers that such a proxy has authenticated.
+    pub proxy_user: Option<ProxyUser>,
+}
+
+/// `urls.record_addresses`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordAddresses {
+    /// The network: 24 bits of an IPv4 address, 48 of an IPv6 one.
+    Truncated,
+    /// All of it.
+    Full,
+    /// Nothing.
+    Nothing,
+}
+
+/// `urls.proxy_user_header` and `urls.proxy_user_scopes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyUser {
+    /// Its value is the caller's name. Lower case.
+    pub header: String,
+    /// What such a caller may do.
+    pub scopes: Scopes,
 }
 
 /// `urls.auth`.

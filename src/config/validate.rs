@@ -12,11 +12,12 @@ use super::reader::Reader;
 use super::section::Section;
 use super::settings::{
     AgentSettings, DatabaseSettings, Encryption, LogFormat, LogLevel, LogMethod, LogSettings, MonitorSettings,
-    S3Settings, Settings, StaticCredentials, SyncSettings, Tls, UrlsAuth, UrlsSettings,
+    ProxyUser, RecordAddresses, S3Settings, Settings, StaticCredentials, SyncSettings, Tls, UrlsAuth, UrlsSettings,
 };
 use super::show::Origin;
 use super::sources::Sources;
 use super::values;
+use crate::model::Scopes;
 
 const MIB: u64 = 1 << 20;
 
@@ -272,8 +273,45 @@ fn urls(mut section: Section<'_>) -> UrlsSettings {
     }
     let auth = if asks { UrlsAuth::Token { tokens_file } } else { UrlsAuth::Open };
     let public_endpoint_url = section.parsed("public_endpoint_url", None, URL, values::endpoint);
+    let public_url = section.parsed("public_url", None, URL, values::endpoint);
+    let rate_limit = section.number("rate_limit", "100", 0..=1_000_000);
+    let request_timeout = section.duration("request_timeout", "30s", DURATION, longer_than_nothing);
+    let choices = [
+        ("truncated", RecordAddresses::Truncated),
+        ("full", RecordAddresses::Full),
+        ("none", RecordAddresses::Nothing),
+    ];
+    let record_addresses =
+        section.choice("record_addresses", Some("truncated"), &choices).unwrap_or(RecordAddresses::Truncated);
+    let expected = "addresses or networks, such as 10.0.0.5, 10.0.1.0/24";
+    let proxies = section.parsed("proxies", None, expected, values::networks).unwrap_or_default();
+    let proxy_user = proxy_user(&mut section, proxies.is_empty());
     section.finish();
-    UrlsSettings { listen: listen_on, monitor_listen, default_expiry, max_expiry, auth, public_endpoint_url }
+    UrlsSettings {
+        listen: listen_on,
+        monitor_listen,
+        default_expiry,
+        max_expiry,
+        auth,
+        public_endpoint_url,
+        public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
+        rate_limit: Some(rate_limit).filter(|limit| *limit > 0),
+        request_timeout,
+        record_addresses,
+        proxies,
+        proxy_user,
+    }
+}
+
+/// A header that anybody could send is believed from nobody.
+fn proxy_user(section: &mut Section<'_>, no_proxies: bool) -> Option<ProxyUser> {
+    let header =
+        section.parsed("proxy_user_header", None, "the name of a header such as X-Forwarded-User", values::header);
+    let scopes = section.parsed("proxy_user_scopes", Some("read,link"), "scopes such as read,link", Scopes::parse);
+    if header.is_some() && no_proxies {
+        section.conflict("proxy_user_header", "believed only from proxies that are known: list them in urls.proxies");
+    }
+    Some(ProxyUser { header: header?, scopes: scopes? })
 }
 
 fn at_least_a_second(time: Duration) -> bool {

@@ -1,14 +1,15 @@
 //! From text to values: the grammar of durations, sizes, shares, addresses and names.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use http::Uri;
+use ipnet::IpNet;
 
 /// `500ms`, `15m`, `7d`; `0` is no time at all.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     if text == "0" {
         return Some(Duration::ZERO);
@@ -93,6 +94,17 @@ pub(super) fn absolute(path: &Path) -> Option<PathBuf> {
     (path.is_absolute() && !climbs).then(|| path.components().collect())
 }
 
+/// Addresses, or networks with the number of their bits, with commas between them.
+pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
+    let network = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    text.split(',').map(|part| network(part.trim())).collect()
+}
+
+/// The name of an HTTP header, in lower case.
+pub(super) fn header(text: &str) -> Option<String> {
+    text.trim().parse::<http::HeaderName>().ok().map(|name| name.as_str().to_owned())
+}
+
 /// A storage class as S3 spells it; other stores have their own.
 pub(super) fn storage_class(text: &str) -> Option<String> {
     let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
@@ -165,6 +177,16 @@ mod tests {
         assert_eq!(absolute(Path::new("/srv//a/./b/")), Some("/srv/a/b".into()));
         assert_eq!(absolute(Path::new("srv")), None);
         assert_eq!(absolute(Path::new("/srv/../etc")), None);
+    }
+
+    #[test]
+    fn networks_are_addresses_or_have_bits() {
+        let found: Vec<String> =
+            networks("10.0.0.5, 10.0.1.0/24,::1").unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.0.0.5/32", "10.0.1.0/24", "::1/128"]);
+        for wrong in ["", "10.0.0.5,", "proxy.example.org", "10.0.0.0/33", "10.0.0.0/24/1"] {
+            assert_eq!(networks(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod object;
 mod parts;
 mod path;
 mod row;
+mod scope;
 mod sorted;
 
 pub use local::{Absence, Entry, FileMeta, Fingerprint, Identity, Local, Mount, SkipReason, Stamp, Walked};
@@ -14,6 +15,7 @@ pub use object::{Digest, ETag, Listed, Remote};
 pub use parts::{MD5_BLOCK, Parts, part_size};
 pub use path::{MAX_KEY_BYTES, ObjectKey, Printable, RelPath, ShownPath, encode_name, is_within, may_collide};
 pub use row::{EventKind, FolderId, FolderState, Row, RowState, Synced};
+pub use scope::{Scope, Scopes};
 pub use sorted::SortedPaths;
 
 /// What to do after a failure.

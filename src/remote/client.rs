@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::identity::IdentityCache;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{
     AppName, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
@@ -74,6 +75,7 @@ pub(super) struct Inner {
     pub(super) pace: Option<Arc<Pace>>,
     /// See [`Patience::answer`].
     pub(super) answer: Duration,
+    pub(super) provider: SharedCredentialsProvider,
     keys: Option<Arc<Keys>>,
     pub(super) requests: Arc<Requests>,
     pub(super) md5_on_delete: Arc<AtomicBool>,
@@ -102,7 +104,7 @@ pub async fn connect_with(settings: &S3Settings, limits: &Limits, patience: &Pat
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http)
         .region(found.region)
-        .credentials_provider(found.provider)
+        .credentials_provider(found.provider.clone())
         // They are kept by what provides them.
         .identity_cache(IdentityCache::no_cache())
         .timeout_config(timeouts.clone())
@@ -146,6 +148,7 @@ pub async fn connect_with(settings: &S3Settings, limits: &Limits, patience: &Pat
             encryption: settings.encryption.clone(),
             pace,
             answer: patience.answer,
+            provider: found.provider,
             keys: found.keys,
             requests,
             md5_on_delete,

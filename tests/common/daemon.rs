@@ -19,6 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Lines.
 const LOG_END: usize = 5000;
 
+/// An address of this machine that nobody has. Free now; that somebody else takes it within milliseconds is unlikely.
+pub fn free_address() -> SocketAddr {
+    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    free.local_addr().unwrap()
+}
+
 /// A daemon that runs. It is killed when it is dropped.
 pub struct Daemon<'a> {
     agent: &'a Agent,
@@ -44,10 +50,7 @@ impl<'a> Daemon<'a> {
 
     /// Starts it with this command and waits for nothing.
     pub fn spawn(agent: &'a Agent, mut command: Command) -> Self {
-        // Free now; that somebody else takes it within milliseconds is unlikely.
-        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let monitor = free.local_addr().unwrap();
-        drop(free);
+        let monitor = free_address();
         let log = agent.home.path().join(format!("log-{}", monitor.port()));
         let file = File::create(&log).unwrap();
         command.env("AGENT_PORTAIL__MONITOR__LISTEN", monitor.to_string());

@@ -66,9 +66,16 @@ impl S3 for Store {
         let entry = self.version(&bucket, &key, version.as_deref())?;
         check_conditions(Some(&entry), req.input.if_match.take(), req.input.if_none_match.take())?;
         req.input.key = entry.blob;
+        let (kind, disposition) =
+            (req.input.response_content_type.take(), req.input.response_content_disposition.take());
         // A file that is removed while it is read is read to its end; one that was removed a moment before is not found.
         let mut response = self.files().get_object(req).await?;
         (response.output.e_tag, response.output.version_id) = (Some(ETag::Strong(entry.etag)), entry.version);
+        // What a presigned URL asks to be told to a browser.
+        if kind.is_some() {
+            response.output.content_type = kind;
+        }
+        response.output.content_disposition = disposition.or(response.output.content_disposition);
         Ok(response)
     }
 
