@@ -225,7 +225,7 @@ fn is_same_surroundings(old: &Effective, new: &Effective) -> bool {
     let shown = |effective: &Effective| -> Vec<String> {
         let entries = effective.provenance.entries().iter();
         entries
-            .filter(|entry| entry.section != "folder")
+            .filter(|entry| !entry.heading.starts_with("[["))
             .map(|entry| format!("{}.{} {:?}", entry.section, entry.key, entry.shown))
             .collect()
     };

@@ -68,6 +68,8 @@ async fn a_reload_adds_and_removes_folders_and_refuses_what_is_invalid() {
     fs::write(two.join("d"), "d").unwrap();
     agent.write("e", "e");
     until("the other goes on", async || keys().await == ["one/a", "one/e", "two/b", "two/c"]).await;
+    let stopped = daemon.log_lines("stopping the folder, or starting it anew");
+    assert!(stopped.len() == 1 && stopped[0].contains("folder=two"), "the other was left alone: {stopped:?}");
     daemon.stop().await;
 }
 
