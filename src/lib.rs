@@ -23,6 +23,7 @@ pub mod systemd;
 pub mod boundary;
 pub mod config;
 pub mod memory;
+pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod queue;

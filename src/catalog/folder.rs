@@ -236,6 +236,31 @@ pub async fn failed_count(catalog: &Catalog, folder: FolderId) -> Result<u64, Ca
     catalog.count("count the failed files", sql, &[&folder.0]).await
 }
 
+/// How many objects the folder has in the bucket, and their bytes. It reads every row.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn totals(catalog: &Catalog, folder: FolderId) -> Result<(u64, u64), CatalogError> {
+    let what = "count the files";
+    let sql = "SELECT count(*), coalesce(sum(size), 0)::bigint FROM portail.file
+         WHERE folder_id = $1 AND etag IS NOT NULL";
+    let rows = catalog.query(what, sql, &[&folder.0]).await?;
+    let row = catalog.one(what, rows)?;
+    let unsigned = |index| catalog.column::<i64>(what, &row, index).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok((unsigned(0)?, unsigned(1)?))
+}
+
+/// When the last reconciliation came to its end.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn reconciled_at(catalog: &Catalog, folder: FolderId) -> Result<Option<SystemTime>, CatalogError> {
+    let what = "find the last reconciliation";
+    let rows = catalog.query(what, "SELECT last_reconciled_at FROM portail.folder WHERE id = $1", &[&folder.0]).await?;
+    let row = catalog.one(what, rows)?;
+    catalog.column(what, &row, 0)
+}
+
 /// Writes down that a reconciliation has come to its end.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use crate::catalog;
 use crate::catalog::folder::FolderRecord;
 use crate::catalog::lock::WriterLock;
 use crate::config::settings::SyncSettings;
+use crate::daemon::count::count;
 use crate::daemon::decisions::decisions;
 use crate::daemon::live::Live;
 use crate::daemon::outage::outages;
@@ -66,6 +67,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
     let start = catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    activity.live.set_reconciled_at(catalog::folder::reconciled_at(&worlds.catalog, record.id).await?);
     // Before anything is looked at: what is absent below a mount that is not there must not be believed to be.
     activity.root.set_mounts(catalog::mount::known(&worlds.catalog, record.id).await?.mounts);
     let identity = if start.rows == 0 {
@@ -101,6 +103,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     tasks.spawn("reconciliations", reconciliations(Arc::clone(&shared)));
     tasks.spawn("outages", outages(Arc::clone(&shared)));
     tasks.spawn("publish", publish(Arc::clone(&shared)));
+    tasks.spawn("count", count(Arc::clone(&shared)));
     if let Some(every) = shared.activity.verify_every {
         tasks.spawn("verify", verification(Arc::clone(&shared), every));
     }

@@ -16,8 +16,9 @@ use crate::daemon::live::Live;
 use crate::daemon::run::{Reload, RunError};
 use crate::daemon::supervise::{Defect, Supervised, supervise};
 use crate::daemon::wishes::{Cause, Wishes};
+use crate::metrics::Measured;
 use crate::model::Printable;
-use crate::monitor::{self, Shown};
+use crate::monitor::Shown;
 use crate::queue::Pace;
 use crate::sync::act::chain;
 use crate::sync::feed::Feed;
@@ -43,12 +44,14 @@ pub(super) struct Fleet {
     connected: Connected,
     pub(super) running: HashMap<String, Running>,
     shown: Shown,
+    measured: Measured,
 }
 
 impl Fleet {
     pub(super) async fn connect(effective: Effective, shown: Shown) -> Result<Self, StartError> {
         let connected = Connected::open(&effective.settings, effective.settings.sync.queue_capacity).await?;
-        let fleet = Self { effective, connected, running: HashMap::new(), shown };
+        let measured = Measured::by(&shown.lock().unwrap_or_else(PoisonError::into_inner).meter);
+        let fleet = Self { effective, connected, running: HashMap::new(), shown, measured };
         fleet.announce();
         Ok(fleet)
     }
@@ -62,7 +65,10 @@ impl Fleet {
         let mut told = false;
         loop {
             match self.connected.migrate(self.settings()).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.shown.lock().unwrap_or_else(PoisonError::into_inner).schema_is_current = true;
+                    return Ok(());
+                }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) if !told => {
                     told = true;
@@ -99,7 +105,7 @@ impl Fleet {
             quiet: sync.debounce.max(SHORTEST_QUIET),
             max_delay: sync.max_delay,
         }));
-        let live = Arc::new(Live::new(&settings, feed));
+        let live = Arc::new(Live::new(&settings, feed, self.measured.clone()));
         let wishes = Arc::new(Wishes::default());
         let worlds = self.connected.worlds(self.settings(), &settings, Arc::clone(&live.report));
         let cancel = cancel.child_token();
@@ -114,8 +120,10 @@ impl Fleet {
     fn announce(&self) {
         let order = self.settings().folders.iter().filter_map(|folder| self.running.get(&folder.name));
         let folders = order.map(|running| Arc::clone(&running.live)).collect();
-        let agent = self.settings().agent.name.clone();
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = monitor::Daemon { agent, folders };
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.agent.clone_from(&self.settings().agent.name);
+        shown.folders = folders;
+        shown.store = Some(self.connected.client.clone());
     }
 
     /// Takes a new configuration over: folders that are new, gone or changed are started and stopped, the others go on. One
@@ -252,7 +260,7 @@ impl Fleet {
     {
         let settings = FolderSettings { name: name.to_owned(), ..self.settings().folders[0].clone() };
         let pace = Pace { capacity: 1, quiet: SHORTEST_QUIET, max_delay: SHORTEST_QUIET };
-        let live = Arc::new(Live::new(&settings, Arc::new(Feed::new(pace))));
+        let live = Arc::new(Live::new(&settings, Arc::new(Feed::new(pace)), Measured::default()));
         let cancel = cancel.child_token();
         let task = tokio::spawn(task(cancel.clone()));
         self.running.insert(name.to_owned(), Running { settings, live, wishes: Arc::default(), cancel, task });

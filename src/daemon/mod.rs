@@ -4,6 +4,7 @@
 //! the end of the program, [`active`] its life while it holds the writer's lock. [`live`] is what can be seen of it from outside.
 
 pub mod active;
+mod count;
 mod decisions;
 pub mod events;
 mod fleet;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::daemon::active::Shared;
 use crate::daemon::wishes::Cause;
-use crate::sync::error::SyncError;
+use crate::sync::error::{Away, SyncError};
 use crate::sync::pipeline::Pipeline;
 
 /// During an outage, the first look whether it is over comes after this, the following ones a bit later each.
@@ -63,8 +63,9 @@ pub(super) async fn outages(shared: Arc<Shared>) -> Result<(), SyncError> {
                 () = pipeline.cancel.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => {}
             }
-            if works(pipeline).await {
-                break;
+            match missing(pipeline).await {
+                None => break,
+                Some(away) => shared.gate.blame(away),
             }
             pause = pauses.next();
         }
@@ -76,17 +77,17 @@ pub(super) async fn outages(shared: Arc<Shared>) -> Result<(), SyncError> {
     }
 }
 
-/// Whether catalog and bucket answer.
-async fn works(pipeline: &Pipeline) -> bool {
+/// The server that does not answer.
+async fn missing(pipeline: &Pipeline) -> Option<Away> {
     if let Err(error) = pipeline.catalog.writable().await {
         tracing::debug!(error = &error as &dyn std::error::Error, "the catalog is still away");
-        return false;
+        return Some(Away::Catalog);
     }
     match pipeline.bucket.list(&pipeline.folder.prefix, None).next_page().await {
-        Ok(_) => true,
+        Ok(_) => None,
         Err(error) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "the bucket is still away");
-            false
+            Some(Away::Store)
         }
     }
 }

@@ -58,6 +58,7 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
         }
         let (state, reason) = state_of(&shared);
         live.set(state, reason.clone());
+        live.set_away(shared.gate.outage().and_then(|outage| outage.away));
         if shared.gate.outage().is_none() {
             write_state(&shared, state, reason, &mut written).await;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
@@ -89,6 +89,7 @@ async fn pass(shared: &Shared) -> Result<bool, SyncError> {
 async fn numbered(shared: &Shared, number: i64) -> Result<bool, SyncError> {
     let (pipeline, live, id) = (&shared.pipeline, &shared.activity.live, shared.record.id);
     let catalog = &pipeline.catalog;
+    let began = Instant::now();
     let synced = catalog::folder::synced_count(catalog, id).await?;
     let failures = pipeline.report.summary().failures.count;
     pipeline.feed.begin_reconciliation();
@@ -119,6 +120,7 @@ async fn numbered(shared: &Shared, number: i64) -> Result<bool, SyncError> {
     uploads::sweep(pipeline).await?;
     count_trouble(shared, id).await?;
     live.end_reconciliation();
+    pipeline.report.measured.reconcile.record(began.elapsed());
     let failed = pipeline.report.summary().failures.count.saturating_sub(failures);
     crate::logging::success!(
         folder = %pipeline.folder.name,

@@ -67,6 +67,7 @@ pub async fn supervise(folder: Supervised, cancel: CancellationToken) -> Result<
                     | SyncError::LockLost { .. } => (FolderState::Degraded, chain(&error)),
                     SyncError::Task { task } => return Err(Defect { task }),
                 };
+                folder.live.set_away(error.away());
                 if folder.live.set(state, Some(reason.clone())) {
                     tracing::error!(folder = %name, "the folder `{name}` is {}: failed to {reason}", state.as_str());
                 }
@@ -98,6 +99,7 @@ async fn life(folder: &Supervised, cancel: &CancellationToken) -> Result<(), Syn
     folder.live.set_armed(true);
     let Some(lock) = stand_by(folder, cancel).await? else { return Ok(()) };
     folder.live.set_standby(None);
+    folder.live.set_away(None);
     // A folder that was away counts as starting until its state is known.
     folder.live.set(FolderState::Starting, None);
     let polls = root.is_remote().then_some(POLL);
@@ -173,6 +175,7 @@ async fn stand_by(folder: &Supervised, cancel: &CancellationToken) -> Result<Opt
                     tracing::warn!(folder = %worlds.folder.name, "standing by: {holder} writes to this bucket and prefix");
                 }
                 folder.live.set(FolderState::Starting, Some("standing by".to_owned()));
+                folder.live.set_away(None);
                 folder.live.set_standby(Some(holder));
             }
         }

@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod churn;
 pub mod daemon;
+pub mod exposition;
 pub mod fault;
 pub mod namespace;
 pub mod operation;

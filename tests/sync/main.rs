@@ -22,6 +22,7 @@ mod daemon_drift;
 mod daemon_files;
 mod daemon_held;
 mod daemon_life;
+mod daemon_metrics;
 mod daemon_model;
 mod daemon_mount;
 mod daemon_outage;
