@@ -6,6 +6,8 @@
 #   scripts/setup.sh build    what a build needs
 #   scripts/setup.sh browser  everything, and what `make test-browser` needs besides: Chromium, and Node.js with npm
 #   scripts/setup.sh bench    what `make bench` needs besides: Python's venv, and inotifywait
+#   scripts/setup.sh monitoring   what `make test-monitoring` needs besides: Prometheus with promtool, node_exporter, Node.js with the
+#                                 types of Grafana. Debian's packages of the first two start as services.
 set -euo pipefail
 
 # Each missing thing as Debian names its package. What others call it is said by `advise`.
@@ -29,6 +31,11 @@ find_missing() {
   if [ "$1" = browser ]; then
     command -v chromium >/dev/null || packages+=(chromium fonts-liberation fonts-dejavu-core)
     command -v npm >/dev/null || packages+=(nodejs npm)
+  fi
+  if [ "$1" = monitoring ]; then
+    command -v promtool >/dev/null || packages+=(prometheus)
+    command -v prometheus-node-exporter >/dev/null || packages+=(prometheus-node-exporter)
+    command -v npm >/dev/null || packages+=(npm)
   fi
   [ "$1" = bench ] || return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -71,6 +78,7 @@ advise() {
   echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server bindfs libfaketime"
   echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql bindfs libfaketime"
   echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server bindfs libfaketime"
+  [[ " ${packages[*]} " != *" prometheus"* ]] || echo "and for the test of monitoring: prometheus with promtool, node_exporter as prometheus-node-exporter, npm"
   [[ " ${packages[*]} " != *" inotify-tools "* ]] || echo "and for the bench, which runs on Linux: Python 3.11 or later, inotify-tools"
   [[ ! " ${packages[*]} " =~ " "(chromium|npm)" " ]] || echo "and for the web page's tests: Chromium, Node.js with npm"
   echo "  macOS          xcode-select --install; brew install postgresql"
@@ -97,3 +105,11 @@ what=${1:-all}
 find_toolchain "$what"
 find_missing "$what"
 [ ${#packages[@]} -eq 0 ] || install_packages
+if [ "$what" = monitoring ]; then
+  cd "$(dirname "$0")/../packaging/grafana/typecheck"
+  # Their versions are exact, so what is there is right if it is of them.
+  [ node_modules/installed -nt package.json ] || {
+    npm install --no-audit --no-fund --loglevel=error
+    touch node_modules/installed
+  }
+fi

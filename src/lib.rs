@@ -20,10 +20,13 @@ pub mod logging;
 pub mod monitor;
 pub mod remote;
 pub mod systemd;
+pub mod tls;
+pub mod webhook;
 // Floor 0: nouns and pure logic.
 pub mod boundary;
 pub mod config;
 pub mod memory;
+pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod queue;

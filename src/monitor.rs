@@ -1,5 +1,5 @@
-//! The monitor: `/healthz`, `/readyz` and `/status` over HTTP, for probes and people. It only reads, and listens on loopback
-//! unless configured otherwise.
+//! The monitor: `/healthz`, `/readyz`, `/status` and `/metrics` over HTTP, for probes, people and Prometheus. It only reads, and
+//! listens on loopback unless configured otherwise.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,11 +16,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::live::Live;
+use crate::daemon::notify::Told;
+use crate::metrics::{Meter, Process, table};
+use crate::remote::Client;
 use status::Status;
 
 pub mod ask;
+mod collect;
 pub mod status;
 
+/// The text format of Prometheus.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// A client that sends its request more slowly is cut off.
 const HEADERS: Duration = Duration::from_secs(10);
 
@@ -28,12 +34,36 @@ const HEADERS: Duration = Duration::from_secs(10);
 pub type Shown = Arc<Mutex<Daemon>>;
 
 /// The daemon, as far as it is seen from outside.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Daemon {
     /// As it is called in the catalog.
     pub agent: String,
     /// The folders that run, in the order of the configuration.
     pub folders: Vec<Arc<Live>>,
+    /// Webhooks that are told.
+    pub webhooks: Vec<Arc<Told>>,
+    /// What counts the requests to S3; none before it is connected.
+    pub store: Option<Client>,
+    /// The schema was brought up to date.
+    pub schema_is_current: bool,
+    /// What is measured.
+    pub meter: Arc<Meter>,
+    /// When the process was started, in seconds since 1970, by the clock of then.
+    pub started: Option<f64>,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            agent: String::new(),
+            folders: Vec::new(),
+            webhooks: Vec::new(),
+            store: None,
+            schema_is_current: false,
+            meter: Arc::new(Meter::new(table::DAEMON)),
+            started: Process::read().map(|process| process.started),
+        }
+    }
 }
 
 /// The address could not be had.
@@ -55,8 +85,25 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
 }
 
+/// How often what was measured is put into its buckets, although nobody asks for it.
+const SETTLE: Duration = Duration::from_secs(5);
+
 /// Answers until `cancel`.
 pub async fn serve(listener: TcpListener, shown: Shown, cancel: CancellationToken) {
+    let meter = Arc::clone(&shown.lock().unwrap_or_else(PoisonError::into_inner).meter);
+    let settle = async {
+        loop {
+            tokio::time::sleep(SETTLE).await;
+            meter.settle();
+        }
+    };
+    tokio::select! {
+        () = accept(listener, shown, cancel) => {}
+        () = settle => {}
+    }
+}
+
+async fn accept(listener: TcpListener, shown: Shown, cancel: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -90,19 +137,21 @@ fn answer(request: &Request<Incoming>, shown: &Shown) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned());
     }
-    let Daemon { agent, folders } = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let daemon = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let folders = &daemon.folders;
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => readiness(&folders),
+        "/readyz" => readiness(folders),
+        "/metrics" => respond(StatusCode::OK, EXPOSITION, collect::collect(&daemon)),
         "/status" => {
             let folders = folders.iter().map(|live| live.status()).collect();
-            let status = Status { version: env!("CARGO_PKG_VERSION").to_owned(), agent, folders };
+            let status = Status { version: env!("CARGO_PKG_VERSION").to_owned(), agent: daemon.agent.clone(), folders };
             match serde_json::to_string(&status) {
                 Ok(body) => respond(StatusCode::OK, "application/json", body + "\n"),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
             }
         }
-        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /status\n".to_owned()),
+        _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /status and /metrics\n".to_owned()),
     }
 }
 

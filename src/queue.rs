@@ -76,6 +76,11 @@ impl Queue {
         self.entries.len()
     }
 
+    /// Paths that it holds before they collapse into directories.
+    pub fn capacity(&self) -> usize {
+        self.pace.capacity
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

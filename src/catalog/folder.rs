@@ -187,6 +187,24 @@ pub async fn set_state(
     Ok(())
 }
 
+/// As [`set_state`], as long as this agent is the folder's holder: whoever has no lock can't say how another's folder stands.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn set_own_state(
+    catalog: &Catalog,
+    folder: FolderId,
+    agent: &str,
+    state: FolderState,
+    reason: Option<&str>,
+) -> Result<(), CatalogError> {
+    let sql = "UPDATE portail.folder SET state = $3, state_reason = $4, state_since = now()
+         WHERE id = $1 AND agent = $2 AND (state, state_reason) IS DISTINCT FROM ($3, $4)";
+    let reason = reason.map(|reason| reason.replace('\0', "\u{fffd}"));
+    catalog.query("record the folder's state", sql, &[&folder.0, &agent, &state.as_str(), &reason]).await?;
+    Ok(())
+}
+
 /// Begins a pass: gives it a number, and empties the spool that an earlier one may have left.
 ///
 /// # Errors
@@ -234,6 +252,31 @@ pub async fn synced_count(catalog: &Catalog, folder: FolderId) -> Result<u64, Ca
 pub async fn failed_count(catalog: &Catalog, folder: FolderId) -> Result<u64, CatalogError> {
     let sql = "SELECT count(*) FROM portail.file WHERE folder_id = $1 AND state = 'failed'";
     catalog.count("count the failed files", sql, &[&folder.0]).await
+}
+
+/// How many objects the folder has in the bucket, and their bytes. It reads every row.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn totals(catalog: &Catalog, folder: FolderId) -> Result<(u64, u64), CatalogError> {
+    let what = "count the files";
+    let sql = "SELECT count(*), coalesce(sum(size), 0)::bigint FROM portail.file
+         WHERE folder_id = $1 AND etag IS NOT NULL";
+    let rows = catalog.query(what, sql, &[&folder.0]).await?;
+    let row = catalog.one(what, rows)?;
+    let unsigned = |index| catalog.column::<i64>(what, &row, index).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok((unsigned(0)?, unsigned(1)?))
+}
+
+/// When the last reconciliation came to its end.
+///
+/// # Errors
+/// If the catalog can't be read.
+pub async fn reconciled_at(catalog: &Catalog, folder: FolderId) -> Result<Option<SystemTime>, CatalogError> {
+    let what = "find the last reconciliation";
+    let rows = catalog.query(what, "SELECT last_reconciled_at FROM portail.folder WHERE id = $1", &[&folder.0]).await?;
+    let row = catalog.one(what, rows)?;
+    catalog.column(what, &row, 0)
 }
 
 /// Writes down that a reconciliation has come to its end.

@@ -13,6 +13,7 @@ pub mod level;
 pub mod link;
 pub mod lock;
 pub mod mount;
+pub mod notice;
 pub mod probe;
 pub mod record;
 pub mod removal;

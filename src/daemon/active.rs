@@ -11,6 +11,7 @@ use crate::catalog;
 use crate::catalog::folder::FolderRecord;
 use crate::catalog::lock::WriterLock;
 use crate::config::settings::SyncSettings;
+use crate::daemon::count::count;
 use crate::daemon::decisions::decisions;
 use crate::daemon::live::Live;
 use crate::daemon::outage::outages;
@@ -22,7 +23,7 @@ use crate::daemon::verification::verification;
 use crate::daemon::wishes::Wishes;
 use crate::local::look::Root;
 use crate::local::watch::Watch;
-use crate::model::{FolderId, Identity, RelPath};
+use crate::model::{FolderId, FolderState, Identity, RelPath};
 use crate::sync::error::SyncError;
 use crate::sync::gate::Gate;
 use crate::sync::pass::Worlds;
@@ -66,6 +67,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     let record = worlds.claim().await?;
     // What an earlier life has spooled was not judged, and is found again.
     let start = catalog::folder::begin_pass(&worlds.catalog, record.id).await?;
+    activity.live.set_reconciled_at(catalog::folder::reconciled_at(&worlds.catalog, record.id).await?);
     // Before anything is looked at: what is absent below a mount that is not there must not be believed to be.
     activity.root.set_mounts(catalog::mount::known(&worlds.catalog, record.id).await?.mounts);
     let identity = if start.rows == 0 {
@@ -91,7 +93,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
         identity: std::sync::Mutex::new(identity),
         abandoned: std::sync::Mutex::default(),
     });
-    let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
+    let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate, published: std::sync::Mutex::default() });
 
     let mut tasks = Tasks::default();
     let pipeline = Arc::clone(&shared.pipeline);
@@ -101,6 +103,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
     tasks.spawn("reconciliations", reconciliations(Arc::clone(&shared)));
     tasks.spawn("outages", outages(Arc::clone(&shared)));
     tasks.spawn("publish", publish(Arc::clone(&shared)));
+    tasks.spawn("count", count(Arc::clone(&shared)));
     if let Some(every) = shared.activity.verify_every {
         tasks.spawn("verify", verification(Arc::clone(&shared), every));
     }
@@ -136,6 +139,16 @@ pub(super) struct Shared {
     pub(super) reaper: Arc<Reaper>,
     pub(super) activity: Activity,
     pub(super) gate: Arc<Gate>,
+    pub(super) published: std::sync::Mutex<Published>,
+}
+
+/// The state that the catalog has been told.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    /// The last one; none if it is to be told again.
+    pub(super) state: Option<(FolderState, Option<String>)>,
+    /// Counts what was written past it: what was under way meanwhile may have come before or after.
+    pub(super) epoch: u64,
 }
 
 fn pipeline(

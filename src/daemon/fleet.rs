@@ -13,11 +13,13 @@ use crate::catalog::schema;
 use crate::config::Effective;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::daemon::live::Live;
+use crate::daemon::notify::Telling;
 use crate::daemon::run::{Reload, RunError};
 use crate::daemon::supervise::{Defect, Supervised, supervise};
 use crate::daemon::wishes::{Cause, Wishes};
+use crate::metrics::Measured;
 use crate::model::Printable;
-use crate::monitor::{self, Shown};
+use crate::monitor::Shown;
 use crate::queue::Pace;
 use crate::sync::act::chain;
 use crate::sync::feed::Feed;
@@ -43,12 +45,15 @@ pub(super) struct Fleet {
     connected: Connected,
     pub(super) running: HashMap<String, Running>,
     shown: Shown,
+    measured: Measured,
+    telling: Vec<Telling>,
 }
 
 impl Fleet {
     pub(super) async fn connect(effective: Effective, shown: Shown) -> Result<Self, StartError> {
         let connected = Connected::open(&effective.settings, effective.settings.sync.queue_capacity).await?;
-        let fleet = Self { effective, connected, running: HashMap::new(), shown };
+        let measured = Measured::by(&shown.lock().unwrap_or_else(PoisonError::into_inner).meter);
+        let fleet = Self { effective, connected, running: HashMap::new(), shown, measured, telling: Vec::new() };
         fleet.announce();
         Ok(fleet)
     }
@@ -62,7 +67,10 @@ impl Fleet {
         let mut told = false;
         loop {
             match self.connected.migrate(self.settings()).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.shown.lock().unwrap_or_else(PoisonError::into_inner).schema_is_current = true;
+                    return Ok(());
+                }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) if !told => {
                     told = true;
@@ -89,7 +97,17 @@ impl Fleet {
         for folder in self.settings().folders.clone() {
             self.start(folder, cancel);
         }
+        self.start_telling(cancel);
         self.announce();
+    }
+
+    /// Tells the webhooks of the configuration, and no others any more.
+    fn start_telling(&mut self, cancel: &CancellationToken) {
+        self.telling.clear();
+        let Settings { agent, notify, .. } = self.settings();
+        let catalog = &self.connected.catalog;
+        let telling = notify.iter().filter_map(|webhook| Telling::start(webhook, catalog.clone(), &agent.name, cancel));
+        self.telling = telling.collect();
     }
 
     fn start(&mut self, settings: FolderSettings, cancel: &CancellationToken) {
@@ -99,7 +117,7 @@ impl Fleet {
             quiet: sync.debounce.max(SHORTEST_QUIET),
             max_delay: sync.max_delay,
         }));
-        let live = Arc::new(Live::new(&settings, feed));
+        let live = Arc::new(Live::new(&settings, feed, self.measured.clone()));
         let wishes = Arc::new(Wishes::default());
         let worlds = self.connected.worlds(self.settings(), &settings, Arc::clone(&live.report));
         let cancel = cancel.child_token();
@@ -114,8 +132,11 @@ impl Fleet {
     fn announce(&self) {
         let order = self.settings().folders.iter().filter_map(|folder| self.running.get(&folder.name));
         let folders = order.map(|running| Arc::clone(&running.live)).collect();
-        let agent = self.settings().agent.name.clone();
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = monitor::Daemon { agent, folders };
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.agent.clone_from(&self.settings().agent.name);
+        shown.folders = folders;
+        shown.webhooks = self.telling.iter().map(|telling| Arc::clone(&telling.told)).collect();
+        shown.store = Some(self.connected.client.clone());
     }
 
     /// Takes a new configuration over: folders that are new, gone or changed are started and stopped, the others go on. One
@@ -162,6 +183,7 @@ impl Fleet {
                 None => self.start(folder, cancel),
             }
         }
+        self.start_telling(cancel);
         self.announce();
         tracing::info!("the configuration was read again");
     }
@@ -206,6 +228,7 @@ impl Fleet {
     /// Stops all folders side by side; what is under way gets the grace to end.
     pub(super) async fn stop_all(&mut self) {
         let grace = self.settings().sync.shutdown_grace;
+        self.telling.clear();
         let stopping = self.running.drain().map(|(_, running)| stop(running, grace));
         futures_util::future::join_all(stopping).await;
     }
@@ -220,12 +243,12 @@ async fn stop(running: Running, grace: Duration) {
     }
 }
 
-/// Whether only folders differ.
+/// Whether only folders and webhooks differ.
 fn is_same_surroundings(old: &Effective, new: &Effective) -> bool {
     let shown = |effective: &Effective| -> Vec<String> {
         let entries = effective.provenance.entries().iter();
         entries
-            .filter(|entry| entry.section != "folder")
+            .filter(|entry| !entry.heading.starts_with("[["))
             .map(|entry| format!("{}.{} {:?}", entry.section, entry.key, entry.shown))
             .collect()
     };
@@ -252,7 +275,7 @@ impl Fleet {
     {
         let settings = FolderSettings { name: name.to_owned(), ..self.settings().folders[0].clone() };
         let pace = Pace { capacity: 1, quiet: SHORTEST_QUIET, max_delay: SHORTEST_QUIET };
-        let live = Arc::new(Live::new(&settings, Arc::new(Feed::new(pace))));
+        let live = Arc::new(Live::new(&settings, Arc::new(Feed::new(pace)), Measured::default()));
         let cancel = cancel.child_token();
         let task = tokio::spawn(task(cancel.clone()));
         self.running.insert(name.to_owned(), Running { settings, live, wishes: Arc::default(), cancel, task });

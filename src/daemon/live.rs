@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::config::settings::FolderSettings;
+use crate::metrics::Measured;
 use crate::model::FolderState;
 use crate::monitor::status::FolderStatus;
+use crate::sync::error::Away;
 use crate::sync::feed::Feed;
 use crate::sync::report::Report;
 
@@ -38,6 +40,10 @@ pub struct Live {
     pub rules_changed: AtomicBool,
     /// Deletions that wait for a person.
     pub held: AtomicU64,
+    /// Files with an object, by the catalog's last count.
+    pub files: AtomicU64,
+    /// Bytes of these.
+    pub bytes: AtomicU64,
     /// Paths that could not be synced.
     pub failed: AtomicU64,
     /// Files whose content is not what was synced, though nothing else of them has changed.
@@ -63,6 +69,8 @@ pub struct Now {
     pub reason: Option<String>,
     /// Since when.
     pub since: SystemTime,
+    /// The server without which nothing can be done now.
+    pub away: Option<Away>,
     /// Another agent holds the writer's lock: who.
     pub standby: Option<String>,
     /// The watches were set.
@@ -77,7 +85,7 @@ pub struct Now {
 
 impl Live {
     /// Of a folder that has just been configured.
-    pub fn new(folder: &FolderSettings, feed: Arc<Feed>) -> Self {
+    pub fn new(folder: &FolderSettings, feed: Arc<Feed>, measured: Measured) -> Self {
         Self {
             name: folder.name.clone(),
             place: Place {
@@ -85,7 +93,7 @@ impl Live {
                 bucket: folder.bucket.clone(),
                 prefix: folder.prefix.clone(),
             },
-            report: Arc::default(),
+            report: Arc::new(Report::measuring(measured)),
             feed,
             watches: AtomicU64::new(0),
             overflows: AtomicU64::new(0),
@@ -95,6 +103,8 @@ impl Live {
             catching_up: AtomicBool::new(true),
             rules_changed: AtomicBool::new(false),
             held: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             verified: AtomicU64::new(0),
@@ -102,6 +112,7 @@ impl Live {
                 state: FolderState::Starting,
                 reason: None,
                 since: SystemTime::now(),
+                away: None,
                 standby: None,
                 armed: false,
                 reconciling: false,
@@ -139,6 +150,17 @@ impl Live {
         }
         (now.state, now.reason, now.since) = (state, reason, SystemTime::now());
         true
+    }
+
+    /// Says which server is away.
+    pub fn set_away(&self, away: Option<Away>) {
+        self.lock().away = away;
+    }
+
+    /// Says when the last reconciliation of an earlier life came to its end, if there was none since.
+    pub fn set_reconciled_at(&self, time: Option<SystemTime>) {
+        let mut now = self.lock();
+        now.last_reconciled_at = now.last_reconciled_at.or(time);
     }
 
     /// Says who holds the writer's lock instead of us.

@@ -4,10 +4,12 @@
 //! the end of the program, [`active`] its life while it holds the writer's lock. [`live`] is what can be seen of it from outside.
 
 pub mod active;
+mod count;
 mod decisions;
 pub mod events;
 mod fleet;
 pub mod live;
+pub mod notify;
 mod outage;
 mod publish;
 mod pulse;

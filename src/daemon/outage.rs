@@ -1,11 +1,13 @@
 //! An outage of an active folder, from its beginning to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::catalog;
 use crate::daemon::active::Shared;
 use crate::daemon::wishes::Cause;
-use crate::sync::error::SyncError;
+use crate::model::FolderState;
+use crate::sync::error::{Away, SyncError};
 use crate::sync::pipeline::Pipeline;
 
 /// During an outage, the first look whether it is over comes after this, the following ones a bit later each.
@@ -63,8 +65,10 @@ pub(super) async fn outages(shared: Arc<Shared>) -> Result<(), SyncError> {
                 () = pipeline.cancel.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => {}
             }
-            if works(pipeline).await {
-                break;
+            match missing(pipeline).await {
+                None if write_down(&shared).await => break,
+                None => shared.gate.blame(Away::Catalog),
+                Some(away) => shared.gate.blame(away),
             }
             pause = pauses.next();
         }
@@ -76,17 +80,33 @@ pub(super) async fn outages(shared: Arc<Shared>) -> Result<(), SyncError> {
     }
 }
 
-/// Whether catalog and bucket answer.
-async fn works(pipeline: &Pipeline) -> bool {
+/// The catalog hears of the outage before it is over: while it is away itself nobody can tell it, and people are told by it.
+async fn write_down(shared: &Shared) -> bool {
+    let Some(outage) = shared.gate.outage() else { return true };
+    let (catalog, id) = (&shared.pipeline.catalog, shared.record.id);
+    // Whatever the state is after this, it is to be written again.
+    {
+        let mut published = shared.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.state = None;
+        published.epoch += 1;
+    }
+    let written = catalog::folder::set_state(catalog, id, FolderState::Degraded, Some(&outage.reason)).await;
+    written
+        .inspect_err(|error| tracing::debug!(error = error as &dyn std::error::Error, "the catalog is away again"))
+        .is_ok()
+}
+
+/// The server that does not answer.
+async fn missing(pipeline: &Pipeline) -> Option<Away> {
     if let Err(error) = pipeline.catalog.writable().await {
         tracing::debug!(error = &error as &dyn std::error::Error, "the catalog is still away");
-        return false;
+        return Some(Away::Catalog);
     }
     match pipeline.bucket.list(&pipeline.folder.prefix, None).next_page().await {
-        Ok(_) => true,
+        Ok(_) => None,
         Err(error) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "the bucket is still away");
-            false
+            Some(Away::Store)
         }
     }
 }

@@ -67,6 +67,7 @@ pub async fn supervise(folder: Supervised, cancel: CancellationToken) -> Result<
                     | SyncError::LockLost { .. } => (FolderState::Degraded, chain(&error)),
                     SyncError::Task { task } => return Err(Defect { task }),
                 };
+                folder.live.set_away(error.away());
                 if folder.live.set(state, Some(reason.clone())) {
                     tracing::error!(folder = %name, "the folder `{name}` is {}: failed to {reason}", state.as_str());
                 }
@@ -87,8 +88,9 @@ async fn suspend(folder: &Supervised, state: FolderState, reason: &str) {
     let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
     let known = crate::catalog::folder::find(&worlds.catalog, &worlds.endpoint, bucket, prefix).await;
     if let Ok(Some(record)) = known {
-        // Whoever holds the lock is the one to say how the folder stands.
-        let _ = crate::catalog::folder::set_state(&worlds.catalog, record.id, state, Some(reason)).await;
+        // Another agent that has taken the folder over is the one to say how it stands.
+        let _ =
+            crate::catalog::folder::set_own_state(&worlds.catalog, record.id, &worlds.agent, state, Some(reason)).await;
     }
 }
 
@@ -98,6 +100,12 @@ async fn life(folder: &Supervised, cancel: &CancellationToken) -> Result<(), Syn
     folder.live.set_armed(true);
     let Some(lock) = stand_by(folder, cancel).await? else { return Ok(()) };
     folder.live.set_standby(None);
+    folder.live.set_away(None);
+    // Trouble that the catalog could not be told of, since it was a part of it.
+    let before = folder.live.now();
+    if let (FolderState::Degraded | FolderState::Suspended, Some(reason)) = (before.state, &before.reason) {
+        suspend(folder, before.state, reason).await;
+    }
     // A folder that was away counts as starting until its state is known.
     folder.live.set(FolderState::Starting, None);
     let polls = root.is_remote().then_some(POLL);
@@ -173,6 +181,7 @@ async fn stand_by(folder: &Supervised, cancel: &CancellationToken) -> Result<Opt
                     tracing::warn!(folder = %worlds.folder.name, "standing by: {holder} writes to this bucket and prefix");
                 }
                 folder.live.set(FolderState::Starting, Some("standing by".to_owned()));
+                folder.live.set_away(None);
                 folder.live.set_standby(Some(holder));
             }
         }

@@ -88,6 +88,9 @@ pub enum FolderState {
 }
 
 impl FolderState {
+    /// All that there are.
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Syncing, Self::InSync, Self::Degraded, Self::Suspended];
+
     /// As the column holds it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
 use aws_config::identity::IdentityCache;
@@ -195,6 +195,16 @@ impl Client {
     /// How many answers came since the start, by operation and HTTP status.
     pub fn answers(&self) -> BTreeMap<(Operation, u16), u64> {
         self.inner.requests.answers()
+    }
+
+    /// How many requests got no answer since the start, by operation.
+    pub fn unanswered(&self) -> BTreeMap<Operation, u64> {
+        self.inner.requests.unanswered()
+    }
+
+    /// When the credentials in use expire, if they do. None also for those that are fixed.
+    pub fn credentials_expire(&self) -> Option<SystemTime> {
+        self.inner.keys.as_ref().and_then(|keys| keys.expire())
     }
 
     /// Seconds that this machine's clock was ahead of the store's at its last answer, negative behind; none if no answer

@@ -1,8 +1,8 @@
 //! Where credentials and the region come from: the standard AWS chain, with a bound on how long it may look.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_config::ecs::EcsCredentialsProvider;
 use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
@@ -64,8 +64,7 @@ pub(super) async fn find(settings: &S3Settings, http: &SharedHttpClient) -> Resu
         )),
         None => {
             let (region, http) = (region.clone(), http.clone());
-            let found =
-                Arc::new(Keys { region, http, ask_instance, refused: AtomicBool::new(false), held: Mutex::new(None) });
+            let found = Arc::new(Keys::new(region, http, ask_instance));
             keys = Some(Arc::clone(&found));
             SharedCredentialsProvider::new(Shared(found))
         }
@@ -88,6 +87,8 @@ pub(super) struct Keys {
     /// The store has refused what is held.
     refused: AtomicBool,
     held: Mutex<Option<Held>>,
+    /// Of what is held, in seconds since 1970; 0 = never. Beside it, so that nobody who asks has to wait for an exchange.
+    expiry: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -97,6 +98,17 @@ struct Held {
 }
 
 impl Keys {
+    fn new(region: Region, http: SharedHttpClient, ask_instance: bool) -> Self {
+        let (refused, held, expiry) = (AtomicBool::new(false), Mutex::new(None), AtomicU64::new(0));
+        Self { region, http, ask_instance, refused, held, expiry }
+    }
+
+    /// When what is held expires, if it does.
+    pub(super) fn expire(&self) -> Option<SystemTime> {
+        let seconds = self.expiry.load(Ordering::Relaxed);
+        (seconds > 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
     /// The store does not accept the credentials: the next request looks for others.
     pub(super) fn refuse(&self) {
         self.refused.store(true, Ordering::Relaxed);
@@ -118,6 +130,8 @@ impl Keys {
         match chain(&self.region, &self.http, self.ask_instance).provide_credentials().await {
             Ok(credentials) => {
                 self.refused.store(false, Ordering::Relaxed);
+                let expiry = credentials.expiry().and_then(|expiry| expiry.duration_since(UNIX_EPOCH).ok());
+                self.expiry.store(expiry.map_or(0, |expiry| expiry.as_secs()), Ordering::Relaxed);
                 *held = Some(Held { credentials: credentials.clone(), since: Instant::now() });
                 Ok(credentials)
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
-    BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+    BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
 };
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -40,6 +40,7 @@ const SLOW_ANSWER: Duration = Duration::from_secs(600);
 pub(super) struct Requests {
     sent: [AtomicU64; Operation::ALL.len()],
     answers: Mutex<BTreeMap<(Operation, u16), u64>>,
+    unanswered: Mutex<BTreeMap<Operation, u64>>,
     /// Of the last answer's `Date`: see [`Requests::clock_ahead`].
     clock_ahead: AtomicI64,
 }
@@ -49,7 +50,12 @@ const NO_DATE: i64 = i64::MIN;
 
 impl Default for Requests {
     fn default() -> Self {
-        Self { sent: Default::default(), answers: Mutex::default(), clock_ahead: AtomicI64::new(NO_DATE) }
+        Self {
+            sent: Default::default(),
+            answers: Mutex::default(),
+            unanswered: Mutex::default(),
+            clock_ahead: AtomicI64::new(NO_DATE),
+        }
     }
 }
 
@@ -71,6 +77,10 @@ impl Requests {
 
     pub(super) fn answers(&self) -> BTreeMap<(Operation, u16), u64> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn unanswered(&self) -> BTreeMap<Operation, u64> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Seconds that this machine's clock was ahead of the store's at its last answer, negative behind.
@@ -198,6 +208,21 @@ impl Intercept for Wire {
         }
         if let Some(date) = context.response().headers().get("date") {
             self.requests.compare_clocks(date, SystemTime::now());
+        }
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().is_none()
+            && let Some(operation) = Self::operation(cfg)
+        {
+            let mut unanswered = self.requests.unanswered.lock().unwrap_or_else(PoisonError::into_inner);
+            *unanswered.entry(operation).or_default() += 1;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::catalog::record::Change;
 use crate::local::hash::{Body, Content};
@@ -36,6 +36,8 @@ pub struct Work<'a> {
     pub candidates: &'a [Row],
     /// Whether a reconciliation has found it and no event has told of it.
     pub missed: bool,
+    /// Whether an event has told of it.
+    pub told: bool,
 }
 
 /// A file that was read, ready to be stored.
@@ -88,6 +90,7 @@ impl Work<'_> {
         let synced = Synced { size, digest: content.digest, etag: stored.etag, version: stored.version };
         let in_parts = matches!(content.body, Body::Parts(_)) && kind == EventKind::Uploaded;
         self.record_synced(meta, key.clone(), synced, racy, kind, detail).await?;
+        self.measure(kind, began, &meta);
         if in_parts {
             uploads::forget(self.pipeline, self.path).await?;
         }
@@ -95,6 +98,18 @@ impl Work<'_> {
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         success!(folder = %self.pipeline.folder.name, path = %self.path, key = %key, action, size, duration_ms, "{action} {}", self.path);
         Ok(())
+    }
+
+    /// How long it took, and how long after the file's last change it was there.
+    fn measure(&self, kind: EventKind, began: Instant, meta: &FileMeta) {
+        let measured = &self.pipeline.report.measured;
+        let took = if kind == EventKind::Copied { &measured.copy } else { &measured.upload };
+        took.record(began.elapsed());
+        if self.told {
+            // The kernel sets it with each change, and the event follows. It may be ahead of a clock that was set back.
+            let changed = UNIX_EPOCH + Duration::from_nanos(meta.fingerprint.ctime.0.max(0).unsigned_abs());
+            measured.visible.record(changed.elapsed().unwrap_or_default());
+        }
     }
 
     async fn copy(&self, source: &Source, from: Option<&Row>) -> Result<Option<Stored>, Failure> {

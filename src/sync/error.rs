@@ -64,6 +64,26 @@ pub enum SyncError {
     },
 }
 
+/// A server without which nothing works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// PostgreSQL.
+    Catalog,
+    /// S3.
+    Store,
+}
+
+impl SyncError {
+    /// Which server is away, or refuses us, if that is what it says.
+    pub fn away(&self) -> Option<Away> {
+        match self {
+            Self::Catalog(_) | Self::LockLost { .. } => Some(Away::Catalog),
+            Self::Remote { .. } => Some(Away::Store),
+            Self::Root { .. } | Self::Walk { .. } | Self::Locked { .. } | Self::Task { .. } => None,
+        }
+    }
+}
+
 impl From<CatalogError> for SyncError {
     fn from(error: CatalogError) -> Self {
         Self::Catalog(Arc::new(error))

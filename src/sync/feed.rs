@@ -192,6 +192,11 @@ impl Feed {
         self.lock().queue.len()
     }
 
+    /// Paths that it holds before they collapse into directories.
+    pub fn capacity(&self) -> usize {
+        self.lock().queue.capacity()
+    }
+
     /// How long the oldest path has been in the queue; zero if it is empty.
     pub fn oldest_pending(&self) -> Duration {
         self.lock().queue.oldest().map_or(Duration::ZERO, |since| since.elapsed())

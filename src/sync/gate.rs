@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::sync::error::SyncError;
+use crate::sync::error::{Away, SyncError};
 
 /// Why nothing can be done, and since when.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Outage {
     pub reason: String,
     /// Since when.
     pub since: Instant,
+    /// Which server is away, if it is one.
+    pub away: Option<Away>,
 }
 
 /// Open, or closed by an outage.
@@ -52,8 +54,19 @@ impl Gate {
             }
             let reason = super::act::chain(error);
             tracing::error!(folder, "syncing of {folder} is suspended: failed to {reason}");
-            *outage = Some(Outage { reason, since: Instant::now() });
+            *outage = Some(Outage { reason, since: Instant::now(), away: error.away() });
             true
+        });
+    }
+
+    /// Says which server is away now: when one is back, the other may still be missing.
+    pub fn blame(&self, away: Away) {
+        self.outage.send_if_modified(|outage| {
+            if let Some(outage) = outage {
+                outage.away = Some(away);
+            }
+            // Nobody waits for that.
+            false
         });
     }
 

@@ -46,6 +46,9 @@ pub(super) async fn live(pipeline: Arc<Pipeline>, job: Job, mut known: KnownPath
                 pipeline.put_back(&job);
                 return pipeline.stop_or_wait(error);
             }
+            if again && !last {
+                pipeline.report.tried_again.fetch_add(1, Ordering::Relaxed);
+            }
             match again && !last {
                 true => Settled::Failed { pause: backoff(job.attempts, &mut rand::rng()) },
                 false => Settled::Done,
@@ -70,8 +73,14 @@ async fn attempt(pipeline: &Pipeline, job: &Job, known: &mut KnownPath) -> Resul
     }
     let row = known.row.as_ref();
     let decision = plan::decide(&local, row, &job.hint.remote, pipeline.folder.delete);
-    let work =
-        Work { pipeline, path: &job.path, row, candidates: &known.candidates, missed: pipeline.is_missed(job, &local) };
+    let work = Work {
+        pipeline,
+        path: &job.path,
+        row,
+        candidates: &known.candidates,
+        missed: pipeline.is_missed(job, &local),
+        told: pipeline.endurance.is_some() && !job.hint.by_reconciliation,
+    };
     match (&decision, local) {
         (_, Local::Unknown(why)) => return Err(PathError::Unseen(why).into()),
         (Decision::Upload(_) | Decision::Adopt | Decision::Compare(_), Local::Present(meta)) => {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::catalog;
@@ -124,7 +125,10 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, doomed: &[Doomed]) -> Re
     let keys: Vec<ObjectKey> = doomed.iter().map(|path| pipeline.key(path)).collect();
     let answers = {
         let _slot = pipeline.bounds.throttle.slot().await;
-        pipeline.bucket.delete(&keys).await
+        let began = Instant::now();
+        let answers = pipeline.bucket.delete(&keys).await;
+        pipeline.report.measured.delete.record(began.elapsed());
+        answers
     };
     let mut by_key: HashMap<ObjectKey, _> = answers.into_iter().collect();
     let mut gone = Vec::with_capacity(doomed.len());
@@ -161,6 +165,7 @@ async fn put_off(pipeline: &Pipeline, failed: Vec<(RelPath, String, Retry)>) -> 
         tracing::error!(folder = %pipeline.folder.name, path = %path, action = "failed", error = %why, "failed to delete {path}: {why}");
         let why = format!("delete its object: {why}");
         pipeline.report.failed(path, &why);
+        pipeline.report.failed_deletes.fetch_add(1, Ordering::Relaxed);
         act::record_failure(pipeline, path, why)
     });
     futures_util::future::try_join_all(record).await?;

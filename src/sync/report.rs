@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::metrics::Measured;
 use crate::model::{EventKind, RelPath, SkipReason};
 
 /// Paths that are named per kind; the rest is counted.
@@ -22,6 +23,12 @@ pub struct Report {
     pub bytes_expected: AtomicU64,
     /// Bytes sent to S3.
     pub bytes_sent: AtomicU64,
+    /// Paths whose try has failed and that are tried again later.
+    pub tried_again: AtomicU64,
+    /// Deletions that have failed.
+    pub failed_deletes: AtomicU64,
+    /// Where it is recorded how long things take.
+    pub measured: Measured,
     named: Mutex<Named>,
 }
 
@@ -79,6 +86,11 @@ pub struct Summary {
 }
 
 impl Report {
+    /// One that also records how long things take.
+    pub fn measuring(measured: Measured) -> Self {
+        Self { measured, ..Self::default() }
+    }
+
     fn named(&self) -> MutexGuard<'_, Named> {
         // Counters are sound after a panic elsewhere.
         self.named.lock().unwrap_or_else(PoisonError::into_inner)

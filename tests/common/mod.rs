@@ -11,12 +11,14 @@
 pub mod agent;
 pub mod churn;
 pub mod daemon;
+pub mod exposition;
 pub mod fault;
 pub mod namespace;
 pub mod operation;
 pub mod pg;
 pub mod presence;
 mod proxy;
+pub mod receiver;
 pub mod s3;
 pub mod wire;
 pub mod world;
