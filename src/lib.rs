@@ -26,3 +26,4 @@ pub mod memory;
 pub mod model;
 pub mod plan;
 pub mod queue;
+pub mod signs;

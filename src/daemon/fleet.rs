@@ -150,12 +150,14 @@ impl Fleet {
         let stay = |running: &Running| !all && wanted.contains(&running.settings);
         let leave: Vec<String> =
             self.running.iter().filter(|(_, running)| !stay(running)).map(|(name, _)| name.clone()).collect();
-        for name in leave {
-            if let Some(running) = self.running.remove(&name) {
-                tracing::info!(folder = %name, "stopping the folder, or starting it anew with its new settings");
-                stop(running, self.settings().sync.shutdown_grace).await;
-            }
-        }
+        let grace = self.settings().sync.shutdown_grace;
+        let leaving = leave.iter().filter_map(|name| self.running.remove(name)).map(|running| {
+            tracing::info!(folder = %running.settings.name, "stopping the folder, or starting it anew with its new settings");
+            stop(running, grace)
+        });
+        // Side by side: the watchdog is not fed meanwhile.
+        let leaving: Vec<_> = leaving.collect();
+        futures_util::future::join_all(leaving).await;
         for folder in wanted {
             match self.running.get(&folder.name) {
                 Some(running) => running.wishes.wish(Cause::Reload),
@@ -163,7 +165,7 @@ impl Fleet {
             }
         }
         self.announce();
-        tracing::info!("the configuration was read again");
+        tracing::info!(action = "reloaded", "the configuration was read again");
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -225,7 +227,7 @@ fn is_same_surroundings(old: &Effective, new: &Effective) -> bool {
     let shown = |effective: &Effective| -> Vec<String> {
         let entries = effective.provenance.entries().iter();
         entries
-            .filter(|entry| entry.section != "folder")
+            .filter(|entry| entry.heading != "[[folder]]")
             .map(|entry| format!("{}.{} {:?}", entry.section, entry.key, entry.shown))
             .collect()
     };
