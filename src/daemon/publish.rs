@@ -37,7 +37,7 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
         .await?;
         if let Some(reason) = trouble {
             if live.set(FolderState::Suspended, Some(reason.clone())) {
-                tracing::error!(folder = %pipeline.folder.name, "the folder `{}` is suspended: {reason}", pipeline.folder.name);
+                tracing::error!(folder = %pipeline.folder.name, action = "suspended", error = %reason, "the folder `{}` is suspended: {reason}", pipeline.folder.name);
             }
             write_state(&shared, FolderState::Suspended, Some(reason), &mut written).await;
             // The supervisor opens the folder anew, when it is there again.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
@@ -10,7 +10,7 @@ use crate::catalog;
 use crate::daemon::active::Shared;
 use crate::daemon::decisions::count_trouble;
 use crate::daemon::wishes::Cause;
-use crate::model::Identity;
+use crate::model::{Identity, millis};
 use crate::sync::deletes::{self, IdentityCheck, Judged, Verdict};
 use crate::sync::error::SyncError;
 use crate::sync::reconcile::{Extent, Found, reconcile};
@@ -91,6 +91,7 @@ async fn numbered(shared: &Shared, number: i64) -> Result<bool, SyncError> {
     let catalog = &pipeline.catalog;
     let synced = catalog::folder::synced_count(catalog, id).await?;
     let failures = pipeline.report.summary().failures.count;
+    let began = Instant::now();
     pipeline.feed.begin_reconciliation();
     let found = reconcile(pipeline, &Extent::Folder, number).await;
     pipeline.feed.end_reconciliation();
@@ -125,6 +126,7 @@ async fn numbered(shared: &Shared, number: i64) -> Result<bool, SyncError> {
         action = "reconciled",
         files = found.files,
         failed,
+        duration_ms = millis(began.elapsed()),
         "reconciled {}: {} files, {} deletions found", pipeline.folder.name, found.files, found.deletes
     );
     Ok(true)
