@@ -121,8 +121,27 @@ check-monitoring: setup ## Checks the rules, their unit tests and the dashboards
 	python3 packaging/grafana/dashboards.py --check
 	node packaging/grafana/typecheck/check.mjs
 
+# In a folder of its own version, too.
+cargo_deb := $(target)/tools/cargo-deb-3.8.0/bin/cargo-deb
+
+$(cargo_deb):
+	$(CARGO) install --quiet --locked --root $(patsubst %/bin/cargo-deb,%,$@) cargo-deb@3.8.0
+
+.PHONY: deb
+deb: build $(cargo_deb) ## Builds a Debian package, into target/debian, and shows it to lintian
+	@scripts/setup.sh deb
+	'$(target)/release/agent-portail' generate '$(target)/package'
+	rm -rf '$(target)/debian'
+	$(cargo_deb) --no-build
+	lintian --fail-on error,warning --tag-display-limit 0 $(target)/debian/*.deb
+
+.PHONY: test-systemd
+test-systemd: deb ## Installs the package in a container with a real systemd, and tries what is promised of it (as root)
+	@scripts/setup.sh systemd
+	CARGO='$(CARGO)' CARGO_DEB='$(abspath $(cargo_deb))' tests/systemd/run
+
 .PHONY: test-all
-test-all: test test-garage test-browser test-api test-monitoring faults ## Runs all tests, also those too slow for each change
+test-all: test test-garage test-browser test-api test-monitoring test-systemd faults ## Runs all tests, also those too slow for each change
 	$(MAKE) soak MINUTES=5
 	$(MAKE) fuzz TIME=20
 
@@ -173,6 +192,9 @@ install: ## Copies it to PREFIX/bin (default /usr/local); run `make build` first
 	@test -x '$(target)/release/agent-portail' || { echo 'run `make build` first' >&2; exit 1; }
 	install -D -m 755 '$(target)/release/agent-portail' '$(DESTDIR)$(PREFIX)/bin/agent-portail'
 	install -D -m 644 config/agent-portail.toml '$(DESTDIR)$(PREFIX)/share/doc/agent-portail/agent-portail.toml'
+	'$(target)/release/agent-portail' generate '$(target)/package'
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man1' '$(target)'/package/man/*.1
+	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man5' '$(target)'/package/man/*.5
 
 .PHONY: setup
 setup: ## Installs what building and testing need, where it is missing

@@ -8,6 +8,8 @@
 #   scripts/setup.sh bench    what `make bench` needs besides: Python's venv, and inotifywait
 #   scripts/setup.sh monitoring   what `make test-monitoring` needs besides: Prometheus with promtool, node_exporter, Node.js with the
 #                                 types of Grafana. Debian's packages of the first two start as services.
+#   scripts/setup.sh deb      what `make deb` needs: dpkg-shlibdeps, and lintian
+#   scripts/setup.sh systemd  what `make test-systemd` needs besides: systemd-nspawn, and mmdebstrap
 set -euo pipefail
 
 # Each missing thing as Debian names its package. What others call it is said by `advise`.
@@ -21,7 +23,10 @@ find_missing() {
     command -v pkg-config >/dev/null || packages+=(pkg-config)
     pkg-config --exists libsystemd 2>/dev/null || packages+=(libsystemd-dev)
   fi
-  [ "$1" = build ] || has_postgresql || packages+=(postgresql)
+  case $1 in
+    build | deb | systemd) ;;
+    *) has_postgresql || packages+=(postgresql) ;;
+  esac
   if [[ "$1" = all || "$1" = browser ]] && [ "$(uname -s)" = Linux ]; then
     # A file system that tells of no changes by others.
     command -v bindfs >/dev/null || packages+=(bindfs)
@@ -36,6 +41,14 @@ find_missing() {
     command -v promtool >/dev/null || packages+=(prometheus)
     command -v prometheus-node-exporter >/dev/null || packages+=(prometheus-node-exporter)
     command -v npm >/dev/null || packages+=(npm)
+  fi
+  if [ "$1" = deb ] || [ "$1" = systemd ]; then
+    command -v dpkg-shlibdeps >/dev/null || packages+=(dpkg-dev)
+    command -v lintian >/dev/null || packages+=(lintian)
+  fi
+  if [ "$1" = systemd ]; then
+    command -v systemd-nspawn >/dev/null || packages+=(systemd-container)
+    command -v mmdebstrap >/dev/null || packages+=(mmdebstrap)
   fi
   [ "$1" = bench ] || return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)

@@ -94,6 +94,11 @@ impl Queue {
             && !self.waiting.iter().any(|(_, path)| self.entries.get(path).is_some_and(|entry| entry.deferred))
     }
 
+    /// Whether a path is being worked on, or could be: one that waits for its time is neither.
+    pub fn has_work(&self, now: Instant) -> bool {
+        !self.ready.is_empty() || self.running > 0 || self.waiting.first().is_some_and(|(until, _)| *until <= now)
+    }
+
     /// Whether a path is in it.
     pub fn contains(&self, path: &RelPath) -> bool {
         self.entries.contains_key(path)

@@ -29,7 +29,7 @@ pub fn notify(notice: &Notice) {
         Notice::Alive => (STATE_WATCHDOG, "1"),
     };
     if let Err(error) = systemd::daemon::notify([state].iter()) {
-        tracing::debug!(error = &error as &dyn std::error::Error, "failed to tell systemd {notice:?}");
+        tracing::debug!(error = %crate::model::chain(&error), "failed to tell systemd {notice:?}");
     }
 }
 
@@ -37,11 +37,10 @@ pub fn notify(notice: &Notice) {
 #[cfg(not(target_os = "linux"))]
 pub fn notify(_notice: &Notice) {}
 
-/// How often [`Notice::Alive`] is expected: half of `WatchdogSec`. None without a watchdog.
+/// `WatchdogSec`: without [`Notice::Alive`] for that long, the process is ended. None without a watchdog.
 #[cfg(target_os = "linux")]
 pub fn watchdog() -> Option<Duration> {
-    let micros = systemd::daemon::watchdog_enabled().ok().filter(|micros| *micros > 0)?;
-    Some(Duration::from_micros(micros) / 2)
+    systemd::daemon::watchdog_enabled().ok().filter(|micros| *micros > 0).map(Duration::from_micros)
 }
 
 /// There is no systemd here.

@@ -630,6 +630,41 @@ fn the_example_names_every_key() {
 }
 
 #[test]
+fn the_manual_names_every_key_with_its_default() {
+    let manual = include_str!("../docs/CONFIGURATION.md");
+    let (mut sections, mut named) = (Vec::new(), Vec::new());
+    for line in manual.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            // `[monitor]` and `[urls]` share one, and name their keys in full.
+            sections = heading.split('`').filter(|part| part.starts_with('[')).collect();
+        } else if let Some(cells) = line.strip_prefix("| `").filter(|_| !sections.is_empty()) {
+            let mut cells = cells.split(" | ");
+            let key = cells.next().unwrap().trim_end_matches('`').to_owned();
+            let key = match &sections[..] {
+                [section] => format!("{} {key}", section.trim_matches(['[', ']'])),
+                _ => key.replacen('.', " ", 1),
+            };
+            named.push((key, cells.next().unwrap_or_default().trim_matches(['`', ' ']).to_owned()));
+        }
+    }
+    let known = folder_with("").load().provenance;
+    for entry in known.entries() {
+        let key = format!("{} {}", entry.heading.trim_matches(['[', ']']), entry.key);
+        let Some((_, default)) = named.iter().find(|(name, _)| *name == key) else { panic!("{key} is missing") };
+        let machine =
+            ["agent name", "log method", "s3 path_style", "s3 bucket", "folder name", "folder path", "folder bucket"];
+        let shown = match &entry.shown {
+            Shown::Quoted(text) => format!("\"{text}\""),
+            Shown::Bare(text) => text.clone(),
+            Shown::List(_) => "[]".to_owned(),
+            Shown::Unset | Shown::Secret => continue,
+        };
+        assert!(machine.contains(&&*key) || *default == shown, "{key}: the manual says {default}, the program {shown}");
+    }
+    assert_eq!(named.len(), known.entries().len(), "the manual has a key that there is not");
+}
+
+#[test]
 fn the_example_stays_valid_with_every_comment_taken_away() {
     let is_key = |line: &str| {
         line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| !key.is_empty() && !key.contains(' '))

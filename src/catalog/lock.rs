@@ -113,7 +113,7 @@ where
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = %crate::model::chain(&error),
                     "the connection of the writer's lock has ended"
                 );
                 break;

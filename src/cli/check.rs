@@ -10,15 +10,26 @@ use line::{Findings, Line};
 mod buckets;
 mod database;
 mod folders;
+mod habits;
 mod line;
+mod service;
 
 /// Tries everything, in the order in which one thing needs another, and prints each finding as it is found.
 ///
 /// # Errors
 /// If standard output can't be written to. What is wrong with the things themselves is on their lines.
 pub async fn run(settings: &Settings, args: CheckArgs) -> anyhow::Result<Exit> {
+    if args.service {
+        return service::run();
+    }
     let mut findings = Findings::new(|line| output::print(format_args!("{line}\n")));
     findings.say(configuration(settings))?;
+    if !args.offline && rustix::process::geteuid().is_root() && service::is_installed() {
+        findings.say(
+            Line::warn("user", "this is root, who may read what the service may not, and has not its credentials")
+                .remedy("`agent-portail check --service` tries everything as the service"),
+        )?;
+    }
     for line in files(settings) {
         findings.say(line)?;
     }
@@ -38,6 +49,24 @@ pub async fn run(settings: &Settings, args: CheckArgs) -> anyhow::Result<Exit> {
         buckets::check(settings, &mut findings).await?;
     }
     Ok(if findings.any_failed() { Exit::Trouble } else { Exit::Done })
+}
+
+/// What the configuration names can't be used, and no waiting would mend it.
+#[derive(Debug, thiserror::Error)]
+#[error("use what the configuration names: {}", .0.join("; "))]
+pub struct Unusable(pub(super) Vec<String>);
+
+/// What `--offline` looks at, for the daemon before it begins: so that it is not started again and again in vain.
+///
+/// # Errors
+/// With a line for each thing that fails.
+pub fn refuse_unusable(settings: &Settings) -> Result<(), Unusable> {
+    let mut lines = files(settings);
+    if let Err(error) = Catalog::open(&settings.database, &application_name(&settings.agent.name)) {
+        lines.push(Line::failed("PostgreSQL", &error));
+    }
+    let failed: Vec<String> = lines.iter().filter(|line| line.has_failed()).map(ToString::to_string).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Unusable(failed)) }
 }
 
 /// It was loaded before any command runs, so it is valid; but it may be of no use.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use super::check::Unusable;
 use super::output::OutputError;
 use crate::config::ConfigError;
 use crate::model::Printable;
@@ -50,17 +51,19 @@ impl Exit {
             return Self::Trouble;
         }
         let mut text = String::new();
-        let exit = match error.downcast_ref::<ConfigError>() {
-            Some(invalid) => {
-                for problem in invalid.problems() {
-                    text.push_str(&format!("agent-portail: {}", Chain(problem)));
-                }
-                Self::Configuration
+        let exit = if let Some(invalid) = error.downcast_ref::<ConfigError>() {
+            for problem in invalid.problems() {
+                text.push_str(&format!("agent-portail: {}", Chain(problem)));
             }
-            None => {
-                text.push_str(&format!("agent-portail: failed to {}", Chain(error.as_ref())));
-                if error.downcast_ref::<UsageError>().is_some() { Self::Usage } else { Self::Trouble }
+            Self::Configuration
+        } else if let Some(Unusable(lines)) = error.downcast_ref() {
+            for line in lines {
+                text.push_str(&format!("agent-portail: {line}\n"));
             }
+            Self::Configuration
+        } else {
+            text.push_str(&format!("agent-portail: failed to {}", Chain(error.as_ref())));
+            if error.downcast_ref::<UsageError>().is_some() { Self::Usage } else { Self::Trouble }
         };
         // Where standard error is closed, the status must do.
         let _ = io::stderr().write_all(text.as_bytes());

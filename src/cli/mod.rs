@@ -19,11 +19,13 @@ pub mod deletes;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod explain;
+pub mod generate;
 pub mod migrate;
 pub mod output;
 pub mod progress;
 pub mod restore;
 pub mod run;
+pub mod setup;
 pub mod status;
 pub mod summary;
 pub mod sync;
@@ -37,7 +39,9 @@ mod located;
 mod signals;
 
 pub use exit::{Exit, UsageError};
+pub use generate::GenerateArgs;
 pub use restore::RestoreArgs;
+pub use setup::SetupArgs;
 pub use verify::VerifyArgs;
 
 /// Mirrors local folders to an S3 bucket and records each file in PostgreSQL.
@@ -126,6 +130,10 @@ pub enum Command {
         #[arg(value_name = "PATH")]
         path: PathBuf,
     },
+    /// Makes the roles of both services and their database on the local PostgreSQL, after asking
+    ///
+    /// Run it as root or as postgres. What is there already is left alone. For a server elsewhere it prints the SQL.
+    Setup(SetupArgs),
     /// Brings the database schema up to date
     ///
     /// `sync` does it at its start, too.
@@ -141,6 +149,9 @@ pub enum Command {
     /// made when it ends.
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
+    /// Writes manual pages and completions, for packages
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// Of `sync`.
@@ -172,8 +183,11 @@ pub struct StatusArgs {
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
     /// Only the configuration and the files that it names: no folder, no PostgreSQL, no S3
-    #[arg(long)]
+    #[arg(long, conflicts_with = "service")]
     pub offline: bool,
+    /// As the installed service: with its user, groups, sandbox and credentials, and its configuration. Only for root
+    #[arg(long)]
+    pub service: bool,
 }
 
 /// Of `urls`.
@@ -292,9 +306,13 @@ impl Cli {
             let _guard = logging::init(&demo_log(&args), Destination::Command)?;
             return runtime.block_on(demo::run(args));
         }
+        if let Command::Generate(args) = &self.command {
+            return generate::run(args);
+        }
         let sources = Sources::capture(self.config, self.set, std::env::vars_os());
         let effective = load(&sources)?;
         if let Command::Run = self.command {
+            check::refuse_unusable(&effective.settings)?;
             let _guard = logging::init(&effective.settings.log, Destination::Service)?;
             return runtime.block_on(run::run(effective, Box::new(move || load(&sources))));
         }
@@ -341,7 +359,10 @@ async fn dispatch(command: Command, effective: Effective) -> anyhow::Result<Exit
         Command::Urls { command: Some(UrlsCommand::Token(TokenCommand::Add { name, scopes })) } => {
             urls::add_token(&effective.settings, &name, &scopes).await
         }
+        Command::Setup(args) => setup::run(&effective.settings, &args),
         Command::Migrate => migrate::run(&effective.settings).await,
+        // Before, since it needs no configuration.
+        Command::Generate(args) => generate::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(args).await,
     }

@@ -27,7 +27,7 @@ pub(super) async fn count(shared: Arc<Shared>) -> Result<(), SyncError> {
                     live.bytes.store(bytes, Ordering::Relaxed);
                     counted = Some(done);
                 }
-                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "failed to count the files"),
+                Err(error) => tracing::debug!(error = %crate::model::chain(&error), "failed to count the files"),
             }
         }
         tokio::select! {

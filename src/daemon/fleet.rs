@@ -171,12 +171,14 @@ impl Fleet {
         let stay = |running: &Running| !all && wanted.contains(&running.settings);
         let leave: Vec<String> =
             self.running.iter().filter(|(_, running)| !stay(running)).map(|(name, _)| name.clone()).collect();
-        for name in leave {
-            if let Some(running) = self.running.remove(&name) {
-                tracing::info!(folder = %name, "stopping the folder, or starting it anew with its new settings");
-                stop(running, self.settings().sync.shutdown_grace).await;
-            }
-        }
+        let grace = self.settings().sync.shutdown_grace;
+        let leaving = leave.iter().filter_map(|name| self.running.remove(name)).map(|running| {
+            tracing::info!(folder = %running.settings.name, "stopping the folder, or starting it anew with its new settings");
+            stop(running, grace)
+        });
+        // Side by side: the watchdog is not fed meanwhile.
+        let leaving: Vec<_> = leaving.collect();
+        futures_util::future::join_all(leaving).await;
         for folder in wanted {
             match self.running.get(&folder.name) {
                 Some(running) => running.wishes.wish(Cause::Reload),
@@ -185,7 +187,7 @@ impl Fleet {
         }
         self.start_telling(cancel);
         self.announce();
-        tracing::info!("the configuration was read again");
+        tracing::info!(action = "reloaded", "the configuration was read again");
     }
 
     pub(super) fn is_ready(&self) -> bool {

@@ -92,20 +92,20 @@ async fn write_down(shared: &Shared) -> bool {
     }
     let written = catalog::folder::set_state(catalog, id, FolderState::Degraded, Some(&outage.reason)).await;
     written
-        .inspect_err(|error| tracing::debug!(error = error as &dyn std::error::Error, "the catalog is away again"))
+        .inspect_err(|error| tracing::debug!(error = %crate::model::chain(error), "the catalog is away again"))
         .is_ok()
 }
 
 /// The server that does not answer.
 async fn missing(pipeline: &Pipeline) -> Option<Away> {
     if let Err(error) = pipeline.catalog.writable().await {
-        tracing::debug!(error = &error as &dyn std::error::Error, "the catalog is still away");
+        tracing::debug!(error = %crate::model::chain(&error), "the catalog is still away");
         return Some(Away::Catalog);
     }
     match pipeline.bucket.list(&pipeline.folder.prefix, None).next_page().await {
         Ok(_) => None,
         Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the bucket is still away");
+            tracing::debug!(error = %crate::model::chain(&error), "the bucket is still away");
             Some(Away::Store)
         }
     }

@@ -36,7 +36,7 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
         .await?;
         if let Some(reason) = trouble {
             if live.set(FolderState::Suspended, Some(reason.clone())) {
-                tracing::error!(folder = %pipeline.folder.name, "the folder `{}` is suspended: {reason}", pipeline.folder.name);
+                tracing::error!(folder = %pipeline.folder.name, action = "suspended", error = %reason, "the folder `{}` is suspended: {reason}", pipeline.folder.name);
             }
             write_state(&shared, FolderState::Suspended, Some(reason)).await;
             // The supervisor opens the folder anew, when it is there again.
@@ -47,7 +47,7 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
         if !changed.is_empty()
             && let Err(error) = mounts_changed(&shared, changed).await
         {
-            tracing::debug!(error = &error as &dyn std::error::Error, "failed to look at what was mounted");
+            tracing::debug!(error = %crate::model::chain(&error), "failed to look at what was mounted");
             shared.activity.wishes.wish(Cause::Mount);
         }
         if live.rules_changed.swap(false, Ordering::Relaxed) {
@@ -120,7 +120,7 @@ async fn write_state(shared: &Shared, state: FolderState, reason: Option<String>
             }
         }
         // The next round tries again; whether the catalog is away is found out by those who need it.
-        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "failed to write the folder's state"),
+        Err(error) => tracing::debug!(error = %crate::model::chain(&error), "failed to write the folder's state"),
     }
 }
 

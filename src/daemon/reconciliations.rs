@@ -10,7 +10,7 @@ use crate::catalog;
 use crate::daemon::active::Shared;
 use crate::daemon::decisions::count_trouble;
 use crate::daemon::wishes::Cause;
-use crate::model::Identity;
+use crate::model::{Identity, millis};
 use crate::sync::act::chain;
 use crate::sync::deletes::{self, IdentityCheck, Judged, Verdict};
 use crate::sync::error::{Away, SyncError};
@@ -76,7 +76,7 @@ async fn tell(shared: &Shared, untold: &mut Option<String>) {
     match catalog::notice::reconciliation_failed(&shared.pipeline.catalog, shared.record.id, reason).await {
         Ok(()) => *untold = None,
         // Before the next one it is tried again.
-        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "failed to write the notice"),
+        Err(error) => tracing::debug!(error = %crate::model::chain(&error), "failed to write the notice"),
     }
 }
 
@@ -147,6 +147,7 @@ async fn numbered(shared: &Shared, number: i64) -> Result<bool, SyncError> {
         action = "reconciled",
         files = found.files,
         failed,
+        duration_ms = millis(began.elapsed()),
         "reconciled {}: {} files, {} deletions found", pipeline.folder.name, found.files, found.deletes
     );
     Ok(true)

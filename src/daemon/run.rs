@@ -70,7 +70,7 @@ pub async fn run(effective: Effective, reload: Reload, cancel: CancellationToken
         },
     };
     systemd::notify(&Notice::Stopping);
-    tracing::info!("stopping");
+    tracing::info!(action = "stopping", "stopping");
     fleet.stop_all().await;
     cancel.cancel();
     if !monitoring.is_finished() {
@@ -87,8 +87,10 @@ async fn attend(
     cancel: &CancellationToken,
 ) -> Result<(), RunError> {
     let mut ready = false;
-    let mut tick = tokio::time::interval(systemd::watchdog().map_or(STATUS, |watchdog| watchdog.min(STATUS)));
-    let mut pulse = Pulse::default();
+    // Twice in its interval, as sd_watchdog_enabled(3) recommends, or more often.
+    let watchdog = systemd::watchdog();
+    let mut tick = tokio::time::interval(watchdog.map_or(STATUS, |interval| (interval / 2).min(STATUS)));
+    let mut pulse = watchdog.map(|interval| Pulse::new(interval, std::time::Instant::now()));
     // The migration has just seen to it.
     let mut history = tokio::time::interval_at(tokio::time::Instant::now() + HISTORY, HISTORY);
     loop {
@@ -108,11 +110,11 @@ async fn attend(
             _ = tick.tick() => {
                 if !ready && fleet.is_ready() {
                     ready = true;
-                    tracing::info!("ready");
+                    tracing::info!(action = "ready", "ready");
                     systemd::notify(&Notice::Ready);
                 }
                 systemd::notify(&Notice::Status(fleet.status()));
-                if pulse.beats(fleet) {
+                if pulse.as_mut().is_some_and(|pulse| pulse.beats(fleet)) {
                     systemd::notify(&Notice::Alive);
                 }
             }

@@ -69,7 +69,7 @@ pub async fn supervise(folder: Supervised, cancel: CancellationToken) -> Result<
                 };
                 folder.live.set_away(error.away());
                 if folder.live.set(state, Some(reason.clone())) {
-                    tracing::error!(folder = %name, "the folder `{name}` is {}: failed to {reason}", state.as_str());
+                    tracing::error!(folder = %name, action = "suspended", error = %reason, "the folder `{name}` is {}: failed to {reason}", state.as_str());
                 }
                 suspend(&folder, state, &reason).await;
             }

@@ -202,7 +202,7 @@ impl Rolling<'_> {
         if catalog::verification::damaged(catalog, id, path, digest, &fingerprint).await? {
             pipeline.report.drift("damaged_file");
             tracing::error!(
-                folder = %pipeline.folder.name, path = %row.path, action = "damaged",
+                folder = %pipeline.folder.name, path = %row.path, action = "damaged", error = %how,
                 "{} is damaged, though nothing tells that it was changed: {how}; bring the object back with `agent-portail restore --force`, or touch the file to keep what it holds",
                 row.path
             );

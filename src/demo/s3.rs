@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rand::RngExt as _;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -36,7 +36,7 @@ const REGION: &str = "us-east-1";
 #[derive(Debug)]
 pub struct EmbeddedS3 {
     address: SocketAddr,
-    secret_key: SecretString,
+    keys: StaticCredentials,
     store: Store,
     stop: CancellationToken,
     task: Option<JoinHandle<()>>,
@@ -60,17 +60,23 @@ impl EmbeddedS3 {
     /// Serves an empty store that keeps its bytes in `root`, a new and empty folder, on a port of 127.0.0.1 (0 = any). The
     /// store is for throwing away: what it knows of the objects in `root` ends with the process.
     pub async fn start(root: &Path, port: u16) -> Result<Self, EmbeddedS3Error> {
+        let secret: [u8; 20] = rand::rng().random();
+        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let keys = StaticCredentials { access_key_id: ACCESS_KEY.to_owned(), secret_access_key: secret.into() };
+        Self::start_with_keys(root, port, keys).await
+    }
+
+    /// The same with a key pair of the caller's.
+    pub async fn start_with_keys(root: &Path, port: u16, keys: StaticCredentials) -> Result<Self, EmbeddedS3Error> {
         let store = Store::new(root).map_err(|source| EmbeddedS3Error::Folder(ShownPath(root).to_string(), source))?;
         let listen_error = |source| EmbeddedS3Error::Listen(port, source);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let secret: [u8; 20] = rand::rng().random();
-        let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut service = S3ServiceBuilder::new(store.clone());
-        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, secret.as_str()));
+        service.set_auth(SimpleAuth::from_single(keys.access_key_id.as_str(), keys.secret_access_key.expose_secret()));
         let stop = CancellationToken::new();
         let task = tokio::spawn(serve(listener, service.build(), stop.clone()));
-        Ok(Self { address, secret_key: secret.into(), store, stop, task: Some(task) })
+        Ok(Self { address, keys, store, stop, task: Some(task) })
     }
 
     /// Of its API: `http://127.0.0.1:PORT`.
@@ -80,12 +86,13 @@ impl EmbeddedS3 {
 
     /// The only key pair that it accepts.
     pub fn credentials(&self) -> StaticCredentials {
-        StaticCredentials { access_key_id: ACCESS_KEY.to_owned(), secret_access_key: self.secret_key.clone() }
+        self.keys.clone()
     }
 
     /// The same for the SDK.
     pub fn sdk_credentials(&self) -> Credentials {
-        Credentials::new(ACCESS_KEY, self.secret_key.expose_secret(), None, None, "embedded S3 server")
+        let StaticCredentials { access_key_id, secret_access_key } = &self.keys;
+        Credentials::new(access_key_id, secret_access_key.expose_secret(), None, None, "embedded S3 server")
     }
 
     /// The region to sign for.

@@ -11,6 +11,7 @@ use crate::local::part_digests::PartDigests;
 use crate::local::stat;
 use crate::memory::{Budget, Held};
 use crate::model::{Digest, FileMeta, Fingerprint, Parts, Stamp};
+use crate::signs;
 
 /// Read at once while hashing: large enough that calls don't count, small enough to stay in the processor's cache.
 const CHUNK: usize = 256 * 1024;
@@ -171,7 +172,9 @@ fn each_piece(
 fn read_exact(file: &File, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
     file.read_exact_at(buffer, offset).map_err(|error| {
         if error.kind() == io::ErrorKind::UnexpectedEof { ReadError::Changed } else { ReadError::Io(error) }
-    })
+    })?;
+    signs::show();
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::{Access, AtFlags};
@@ -47,6 +48,24 @@ pub fn survey(root: &Root, deadline: Instant) -> io::Result<Survey> {
     let counts = walk(root, None, visitor)?;
     survey.directories = counts.directories;
     Ok(survey)
+}
+
+/// What kind of file system holds a path (without links), as `mount` calls it; none where that can't be told.
+pub fn file_system(path: &Path) -> Option<String> {
+    // Of this process: what a service sees need not be what a shell sees.
+    kind_in(&std::fs::read_to_string("/proc/self/mountinfo").ok()?, path)
+}
+
+/// `ID PARENT DEVICE ROOT MOUNT-POINT OPTIONS [FIELD…] - KIND SOURCE OPTIONS` a line (proc_pid_mountinfo(5)). Of two that are
+/// mounted at one place, the later hides the earlier.
+fn kind_in(mounts: &str, path: &Path) -> Option<String> {
+    let kind = |line: &str| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?.replace("\\040", " ");
+        let depth = path.starts_with(&point).then_some(point.len())?;
+        Some((depth, file_system.split(' ').next()?.to_owned()))
+    };
+    mounts.lines().filter_map(kind).max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind)
 }
 
 impl Survey {
@@ -111,6 +130,19 @@ mod tests {
         assert_eq!((found.directories, found.files, found.unreadable), (3, 1, 1));
         assert_eq!(found.first[0].0.as_str(), "x%FF");
         assert!(!found.cut_short);
+    }
+
+    #[test]
+    fn the_file_system_of_a_path_is_the_last_one_that_is_mounted_above_it() {
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                      30 22 0:40 / /srv/my\\040data rw shared:1 - xfs /dev/sdb1 rw\n\
+                      31 22 0:41 / /srv/over rw - tmpfs none rw\n\
+                      32 31 0:42 / /srv/over rw shared:2 master:3 - nfs4 server:/x rw\n";
+        let kind = |path: &str| kind_in(mounts, Path::new(path)).unwrap();
+        assert_eq!(kind("/srv/my data/a"), "xfs");
+        assert_eq!(kind("/srv/my data2"), "ext4");
+        assert_eq!(kind("/srv/over"), "nfs4");
+        assert!(file_system(Path::new("/")).is_some());
     }
 
     #[test]

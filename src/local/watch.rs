@@ -80,7 +80,7 @@ impl Watch {
                 // Fewer do as well, only slower when directories go.
                 Err(error) if !instances.is_empty() => {
                     tracing::debug!(
-                        error = &error as &dyn std::error::Error,
+                        error = %crate::model::chain(&error),
                         "fewer inotify instances than wished for"
                     );
                     break;
@@ -132,7 +132,7 @@ impl Watch {
             ErrorKind::PathNotFound | ErrorKind::WatchNotFound => {}
             ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::NotFound => {}
             ErrorKind::Io(_) | ErrorKind::Generic(_) | ErrorKind::InvalidConfig(_) => {
-                tracing::warn!(path = %ShownPath(path), error = error as &dyn std::error::Error, "failed to watch a directory; the reconciliation will see its changes");
+                tracing::warn!(path = %ShownPath(path), error = %crate::model::chain(error), "failed to watch a directory; the reconciliation will see its changes");
             }
         }
     }
@@ -183,7 +183,7 @@ impl Tap {
             | ErrorKind::WatchNotFound
             | ErrorKind::InvalidConfig(_) => {
                 tracing::warn!(
-                    error = error as &dyn std::error::Error,
+                    error = %crate::model::chain(error),
                     "the watcher met an error; everything is looked at again"
                 );
                 self.sink.overflowed();

@@ -13,6 +13,11 @@ pub(super) const MARKER: &str = "success";
 /// Targets that begin like this are ours.
 const OURS: &str = "agent_portail";
 
+/// Whether it comes from this program, not from a library.
+pub(super) fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == OURS || metadata.target().starts_with("agent_portail::")
+}
+
 /// Whether an event is an outcome.
 pub(super) fn is_outcome(metadata: &Metadata<'_>) -> bool {
     *metadata.level() == Level::INFO && metadata.fields().field(MARKER).is_some()
@@ -24,8 +29,7 @@ pub(super) struct Threshold(pub(super) LogLevel);
 
 impl Threshold {
     fn lets_through(self, metadata: &Metadata<'_>) -> bool {
-        let ours = metadata.target() == OURS || metadata.target().starts_with("agent_portail::");
-        if !ours {
+        if !is_ours(metadata) {
             return *metadata.level() <= self.of_others();
         }
         match self.0 {

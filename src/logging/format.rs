@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use super::filter::{MARKER, is_outcome};
-use crate::model::Printable;
+use crate::model::{Printable, chain};
 
 const MESSAGE: &str = "message";
 
@@ -97,6 +97,10 @@ impl Visit for TextVisitor<'_> {
         }
     }
 
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.put(field, &format!("{:?}", chain(value)));
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field, &format!("{value:?}"));
     }
@@ -175,6 +179,10 @@ impl Visit for JsonVisitor {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.put(field, value);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.put(field, chain(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

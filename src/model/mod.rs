@@ -30,3 +30,20 @@ pub enum Retry {
     /// Nothing on this folder can work until the cause is gone: S3 or PostgreSQL is away, or refuses us.
     Fatal,
 }
+
+/// For a log.
+pub fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An error and what caused it, on one line that is safe to print.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    Printable(&text).to_string()
+}

@@ -55,6 +55,20 @@ fn a_path_nominated_while_running_runs_again_exactly_once() {
 }
 
 #[test]
+fn what_waits_for_its_time_is_no_work_until_it_has_come() {
+    let (mut queue, now) = (Queue::new(PACE), Instant::now());
+    assert!(!queue.has_work(now));
+    event(&mut queue, "a", now);
+    assert!(queue.has_work(now));
+    let job = queue.pop(now, 1).remove(0);
+    assert!(queue.has_work(now), "it is running");
+    let pause = Duration::from_secs(300);
+    queue.settle(&job.path, Settled::Failed { pause }, now);
+    assert!(!queue.has_work(now + pause / 2), "it failed, and waits");
+    assert!(queue.has_work(now + pause), "nobody has taken it since");
+}
+
+#[test]
 fn what_a_listing_showed_does_not_outlive_an_act() {
     let (mut queue, now) = (Queue::new(PACE), Instant::now());
     event(&mut queue, "a", now);

@@ -99,7 +99,8 @@ impl RemoteError {
                 | Operation::AbortMultipartUpload
                 | Operation::ListParts
                 | Operation::ListMultipartUploads
-                | Operation::GetBucketVersioning => Retry::Later,
+                | Operation::GetBucketVersioning
+                | Operation::GetBucketLifecycleConfiguration => Retry::Later,
             },
             Trouble::Throttled
             | Trouble::Server

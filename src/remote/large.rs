@@ -24,6 +24,7 @@ use super::part::{ReadFailure, STREAM_MEMORY, Slice};
 use crate::boundary::{Boundary, reached};
 use crate::memory::Budget;
 use crate::model::{Digest, ETag, ObjectKey, Parts};
+use crate::signs::Patient;
 
 /// Parts of one file on their way at once. More would not be faster and could take every slot from the other files.
 const PARTS_AT_ONCE: usize = 16;
@@ -239,6 +240,7 @@ impl Bucket {
         };
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.into_iter().map(part).collect())).build();
         reached(Boundary::BeforeComplete);
+        let _patient = Patient::begin();
         let answer = self
             .sdk()
             .complete_multipart_upload()

@@ -17,6 +17,7 @@ use crate::boundary::{Boundary, reached};
 use crate::config::settings::Encryption;
 use crate::memory::Held;
 use crate::model::{Digest, ETag, FileMeta, ObjectKey, RelPath};
+use crate::signs::Patient;
 
 /// An object that the store has acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +123,7 @@ impl Bucket {
     ) -> Result<Stored, RemoteError> {
         let (encryption, encryption_key) = self.encryption();
         reached(Boundary::BeforeCopy);
+        let _patient = Patient::begin();
         let answer = self
             .sdk()
             .copy_object()

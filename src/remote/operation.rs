@@ -39,11 +39,13 @@ pub enum Operation {
     ListMultipartUploads,
     /// Does the bucket keep versions?
     GetBucketVersioning,
+    /// What does it do by itself as objects grow old?
+    GetBucketLifecycleConfiguration,
 }
 
 impl Operation {
     /// All that are requests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PutObject,
         Self::CopyObject,
         Self::HeadObject,
@@ -58,6 +60,7 @@ impl Operation {
         Self::ListParts,
         Self::ListMultipartUploads,
         Self::GetBucketVersioning,
+        Self::GetBucketLifecycleConfiguration,
     ];
 
     /// As S3 names it.
@@ -78,6 +81,7 @@ impl Operation {
             Self::ListParts => "ListParts",
             Self::ListMultipartUploads => "ListMultipartUploads",
             Self::GetBucketVersioning => "GetBucketVersioning",
+            Self::GetBucketLifecycleConfiguration => "GetBucketLifecycleConfiguration",
         }
     }
 
@@ -97,6 +101,7 @@ impl Operation {
             Self::ListParts => "s3:ListMultipartUploadParts",
             Self::ListMultipartUploads => "s3:ListBucketMultipartUploads",
             Self::GetBucketVersioning => "s3:GetBucketVersioning",
+            Self::GetBucketLifecycleConfiguration => "s3:GetLifecycleConfiguration",
         }
     }
 }
@@ -132,6 +137,7 @@ impl fmt::Display for Task<'_> {
             Operation::ListObjectsV2 => "list",
             Operation::ListMultipartUploads => "look for unfinished uploads of",
             Operation::GetBucketVersioning => "look whether there are versions of",
+            Operation::GetBucketLifecycleConfiguration => "look what a lifecycle does to",
         };
         match self.key {
             Some(key) => write!(f, "{verb} object `{key}` in bucket `{}`", Printable(self.bucket)),
@@ -161,7 +167,8 @@ impl fmt::Display for Within {
             | Operation::DeleteObjects
             | Operation::ListObjectsV2
             | Operation::ListMultipartUploads
-            | Operation::GetBucketVersioning => Ok(()),
+            | Operation::GetBucketVersioning
+            | Operation::GetBucketLifecycleConfiguration => Ok(()),
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 
 use super::pace::{Pace, STRIDE};
 use crate::memory::{Budget, CHUNK, Held};
+use crate::signs;
 
 /// What a streamed part has in memory at most: a piece that is being sent and the next one being read.
 pub(super) const STREAM_MEMORY: u64 = 2 * CHUNK as u64;
@@ -155,6 +156,7 @@ impl Body for Paced {
             ready!(waiting.as_mut().poll(cx));
             this.waiting = None;
         }
+        signs::show();
         let piece = this.ready.split_to(size);
         this.remaining = this.remaining.saturating_sub(piece.len() as u64);
         Poll::Ready(Some(Ok(Frame::data(piece))))

@@ -101,7 +101,7 @@ impl Bucket {
         }
         let error =
             last.unwrap_or_else(|| self.unexpected(Operation::AbortMultipartUpload, Some(key), "parts keep arriving"));
-        warn!(bucket = self.name(), key = %key, upload = id, error = &error as &dyn std::error::Error, "parts of an unfinished upload are left in the store");
+        warn!(bucket = self.name(), key = %key, upload = id, error = %crate::model::chain(&error), "parts of an unfinished upload are left in the store");
         Err(error)
     }
 

@@ -25,6 +25,7 @@ use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 
 use super::operation::Operation;
+use crate::signs;
 
 /// A body from this size on is watched for standing still; a smaller one fits in the socket's buffer anyway.
 const WATCHED_BODY: u64 = 1 << 20;
@@ -32,7 +33,7 @@ const WATCHED_BODY: u64 = 1 << 20;
 /// How long a watched body may stand still: longer than a link's hiccup, shorter than its time limit.
 const STALL_GRACE: Duration = Duration::from_secs(60);
 
-/// Copying and putting parts together take the store a while, and it sends white space meanwhile.
+/// Copying and putting parts together take the store a while, and it sends white space meanwhile: see [`signs::Patient`].
 const SLOW_ANSWER: Duration = Duration::from_secs(600);
 
 /// How many requests were sent and how they were answered, by operation. Each attempt counts.
@@ -131,7 +132,8 @@ impl Wire {
                 | Operation::AbortMultipartUpload
                 | Operation::ListParts
                 | Operation::ListMultipartUploads
-                | Operation::GetBucketVersioning,
+                | Operation::GetBucketVersioning
+                | Operation::GetBucketLifecycleConfiguration,
             )
             | None => self.answer + Duration::from_secs(body / self.slowest.max(1)),
         }
@@ -189,6 +191,7 @@ impl Intercept for Wire {
         _: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        signs::show();
         if let Some(operation) = Self::operation(cfg) {
             self.requests.count(operation);
         }
@@ -201,6 +204,7 @@ impl Intercept for Wire {
         _: &RuntimeComponents,
         cfg: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        signs::show();
         if let Some(operation) = Self::operation(cfg) {
             let status = context.response().status().as_u16();
             let mut answers = self.requests.answers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -228,7 +228,7 @@ impl<'r> Fetching<'r> {
         if error.is_throttled() {
             self.restore.throttle.slow_down(Instant::now());
         }
-        tracing::debug!(key = %self.wanted.key, error = &error as &dyn std::error::Error, "trying again");
+        tracing::debug!(key = %self.wanted.key, error = %crate::model::chain(&error), "trying again");
         let pause = backoff(self.attempts - 1, &mut rand::rng()).min(LONGEST_PAUSE);
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),

@@ -12,7 +12,8 @@ use crate::catalog::record::Change;
 use crate::local::hash::{Body, Content};
 use crate::logging::success;
 use crate::memory::BudgetGuard;
-use crate::model::{Digest, ETag, EventKind, FileMeta, ObjectKey, Printable, RelPath, Row, SkipReason, Synced};
+pub use crate::model::chain;
+use crate::model::{Digest, ETag, EventKind, FileMeta, ObjectKey, RelPath, Row, SkipReason, Synced, millis};
 use crate::plan::{self, Cause};
 use crate::remote::{self, Attributes, Stored};
 use crate::sync::error::{Failure, PathError, SyncError};
@@ -95,7 +96,7 @@ impl Work<'_> {
             uploads::forget(self.pipeline, self.path).await?;
         }
         let action = kind.as_str();
-        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let duration_ms = millis(began.elapsed());
         success!(folder = %self.pipeline.folder.name, path = %self.path, key = %key, action, size, duration_ms, "{action} {}", self.path);
         Ok(())
     }
@@ -127,7 +128,7 @@ impl Work<'_> {
             Ok(stored) => Ok(Some(stored)),
             // The object is not what its row says, or the store can't copy: the bytes are here.
             Err(error) => {
-                tracing::debug!(path = %self.path, error = &error as &dyn std::error::Error, "uploading instead of copying");
+                tracing::debug!(path = %self.path, error = %crate::model::chain(&error), "uploading instead of copying");
                 Ok(None)
             }
         }
@@ -278,7 +279,7 @@ pub async fn give_up(
 ) -> Result<(), SyncError> {
     let why = chain(error);
     pipeline.report.failed(path, &why);
-    tracing::error!(folder = %pipeline.folder.name, path = %path, action = "failed", error = %why, "failed to sync {path}: {why}");
+    tracing::error!(folder = %pipeline.folder.name, path = %path, key = %pipeline.key(path), action = "failed", error = %why, "failed to sync {path}: {why}");
     if let Mode::Plan(_) = pipeline.mode {
         return Ok(());
     }
@@ -306,16 +307,4 @@ async fn record(pipeline: &Pipeline, change: Change) -> Result<(), Failure> {
         RecordError::Lost(error) => SyncError::Catalog(error).into(),
         RecordError::Ended => Failure::Cancelled,
     })
-}
-
-/// An error and what caused it, on one line that is safe to print.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    Printable(&text).to_string()
 }

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::model::{RelPath, Remote};
 use crate::queue::{Hint, Job, Pace, Queue, Scope, Settled};
+use crate::signs;
 
 /// Paths acted on during a reconciliation that are remembered one by one. Beyond it, nothing that was listed counts as known.
 const ACTED: usize = 100_000;
@@ -134,6 +135,7 @@ impl Feed {
 
     /// Takes a path's result.
     pub fn settle(&self, job: &Job, settled: Settled) {
+        signs::show();
         {
             let mut inner = self.lock();
             let now = Instant::now();
@@ -195,6 +197,11 @@ impl Feed {
     /// Paths that it holds before they collapse into directories.
     pub fn capacity(&self) -> usize {
         self.lock().queue.capacity()
+    }
+
+    /// Whether a path is being worked on or could be.
+    pub fn has_work(&self) -> bool {
+        self.lock().queue.has_work(Instant::now())
     }
 
     /// How long the oldest path has been in the queue; zero if it is empty.

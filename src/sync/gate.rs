@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::model::millis;
 use crate::sync::error::{Away, SyncError};
 
 /// Why nothing can be done, and since when.
@@ -53,7 +54,7 @@ impl Gate {
                 return false;
             }
             let reason = super::act::chain(error);
-            tracing::error!(folder, "syncing of {folder} is suspended: failed to {reason}");
+            tracing::error!(folder, action = "suspended", error = %reason, "syncing of {folder} is suspended: failed to {reason}");
             *outage = Some(Outage { reason, since: Instant::now(), away: error.away() });
             true
         });
@@ -75,7 +76,13 @@ impl Gate {
         self.outage.send_if_modified(|outage| {
             let Some(ended) = outage.take() else { return false };
             let lasted = ended.since.elapsed();
-            tracing::warn!(folder, "syncing of {folder} goes on after {:.1} s", lasted.as_secs_f64());
+            tracing::warn!(
+                folder,
+                action = "resumed",
+                duration_ms = millis(lasted),
+                "syncing of {folder} goes on after {:.1} s",
+                lasted.as_secs_f64()
+            );
             true
         });
     }

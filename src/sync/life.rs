@@ -38,7 +38,7 @@ pub(super) async fn live(pipeline: Arc<Pipeline>, job: Job, mut known: KnownPath
             };
             let last = job.attempts + 1 >= MAX_ATTEMPTS && pipeline.endurance.is_none();
             if again && !last {
-                tracing::debug!(path = %job.path, error = &error as &dyn std::error::Error, "trying again later");
+                tracing::debug!(path = %job.path, error = %crate::model::chain(&error), "trying again later");
             }
             // What keeps failing is written down, once.
             let worth_telling = !again || last || (job.attempts + 1 == told_after);

@@ -12,7 +12,7 @@ use crate::catalog::spool::{Kind, Spooled};
 use crate::local::identity;
 use crate::local::look::RootError;
 use crate::logging::success;
-use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath, Retry};
+use crate::model::{EventKind, FolderId, Identity, Local, ObjectKey, RelPath, Retry, millis};
 use crate::queue::{Hint, Job, Settled, backoff};
 use crate::sync::act::{self, chain};
 use crate::sync::error::SyncError;
@@ -123,6 +123,7 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, doomed: &[Doomed]) -> Re
         return Ok(Pauses::new());
     }
     let keys: Vec<ObjectKey> = doomed.iter().map(|path| pipeline.key(path)).collect();
+    let began = Instant::now();
     let answers = {
         let _slot = pipeline.bounds.throttle.slot().await;
         let began = Instant::now();
@@ -130,13 +131,15 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, doomed: &[Doomed]) -> Re
         pipeline.report.measured.delete.record(began.elapsed());
         answers
     };
+    // Of the request, which they share.
+    let duration_ms = millis(began.elapsed());
     let mut by_key: HashMap<ObjectKey, _> = answers.into_iter().collect();
     let mut gone = Vec::with_capacity(doomed.len());
     let (mut failed, mut fatal) = (Vec::new(), None);
     for (path, key) in doomed.into_iter().zip(keys) {
         match by_key.remove(&key) {
             Some(Ok(())) => {
-                success!(folder = %pipeline.folder.name, path = %path, key = %key, action = "deleted", "deleted {path}");
+                success!(folder = %pipeline.folder.name, path = %path, key = %key, action = "deleted", duration_ms, "deleted {path}");
                 gone.push(path);
             }
             Some(Err(error)) if error.retry() == Retry::Fatal => fatal = Some(error),
@@ -162,7 +165,7 @@ async fn remove(pipeline: &Arc<Pipeline>, id: FolderId, doomed: &[Doomed]) -> Re
 /// pauses that grow; a single pass leaves them to the next one.
 async fn put_off(pipeline: &Pipeline, failed: Vec<(RelPath, String, Retry)>) -> Result<Pauses, SyncError> {
     let record = failed.iter().map(|(path, why, _)| {
-        tracing::error!(folder = %pipeline.folder.name, path = %path, action = "failed", error = %why, "failed to delete {path}: {why}");
+        tracing::error!(folder = %pipeline.folder.name, path = %path, key = %pipeline.key(path), action = "failed", error = %why, "failed to delete {path}: {why}");
         let why = format!("delete its object: {why}");
         pipeline.report.failed(path, &why);
         pipeline.report.failed_deletes.fetch_add(1, Ordering::Relaxed);

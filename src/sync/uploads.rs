@@ -224,7 +224,7 @@ async fn sweep_one(pipeline: &Pipeline, begun: &Begun) -> Result<(), SyncError> 
             forget(pipeline, &begun.path).await
         }
         Err(error) => {
-            tracing::warn!(folder = %pipeline.folder.name, path = %begun.path, error = &error as &dyn std::error::Error, "an unfinished upload could not be thrown away; the next pass tries again");
+            tracing::warn!(folder = %pipeline.folder.name, path = %begun.path, error = %crate::model::chain(&error), "an unfinished upload could not be thrown away; the next pass tries again");
             Ok(())
         }
     }

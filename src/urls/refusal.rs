@@ -209,14 +209,14 @@ impl IntoResponse for Refusal {
 
 impl From<CatalogError> for Refusal {
     fn from(error: CatalogError) -> Self {
-        tracing::warn!(error = &error as &dyn std::error::Error, "failed to {error}");
+        tracing::warn!(error = %crate::model::chain(&error), "failed to {error}");
         Self::Unavailable("the catalog can't be reached")
     }
 }
 
 impl From<PresignError> for Refusal {
     fn from(error: PresignError) -> Self {
-        tracing::warn!(error = &error as &dyn std::error::Error, "failed to {error}");
+        tracing::warn!(error = %crate::model::chain(&error), "failed to {error}");
         Self::Unavailable("no URL can be signed")
     }
 }

@@ -242,7 +242,7 @@ async fn forget(portal: &Portal, retention: Duration) {
             Ok(_) => {}
             // Another hour comes.
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "failed to {error}");
+                tracing::debug!(error = %crate::model::chain(&error), "failed to {error}");
                 return;
             }
         }

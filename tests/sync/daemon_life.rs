@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::common::agent::{copy_tree, noise, until};
+use crate::common::agent::{Agent, copy_tree, noise, until};
 use crate::common::daemon::Daemon;
 use crate::common::namespace::within;
 use crate::common::s3::Reply;
@@ -75,6 +75,7 @@ async fn a_reload_adds_and_removes_folders_and_refuses_what_is_invalid() {
     fs::write(&config, &both).unwrap();
     daemon.signal(Signal::HUP);
     until("the new folder is synced", async || keys().await == ["one/a", "two/b"]).await;
+    assert!(daemon.log_lines("stopping the folder").is_empty(), "the other goes on\n{}", daemon.log());
     fs::write(&config, both.replace("[[folder]]", "[[folder]]\nnonsense = 1")).unwrap();
     daemon.signal(Signal::HUP);
     daemon.until_logged("the old one stays in force").await;
@@ -114,22 +115,8 @@ async fn a_stop_in_the_middle_of_a_large_file_leaves_no_unfinished_upload() {
 async fn systemd_hears_of_the_start_the_state_the_watchdog_and_the_end() {
     let agent = by_events().await;
     agent.write("a", "a");
-    let path = agent.home.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let mut command = agent.command(&["run"]);
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
-    let mut daemon = Daemon::spawn(&agent, command);
+    let (mut daemon, mut hear) = heard_by_systemd(&agent);
     daemon.until_ready().await;
-    let mut heard = String::new();
-    let mut hear = || {
-        let mut message = [0; 4096];
-        while let Ok(length) = socket.recv(&mut message) {
-            heard.push_str(&String::from_utf8_lossy(&message[..length]));
-            heard.push('\n');
-        }
-        heard.clone()
-    };
     until("it is in sync", async || hear().contains("STATUS=files: in_sync, 0 queued")).await;
     until("the watchdog is fed", async || hear().matches("WATCHDOG=1").count() > 2).await;
     assert_eq!(hear().matches("READY=1").count(), 1);
@@ -139,6 +126,62 @@ async fn systemd_hears_of_the_start_the_state_the_watchdog_and_the_end() {
     assert!(hear().contains("RELOADING=1"));
     daemon.stop().await;
     assert!(hear().contains("STOPPING=1"), "{}", hear());
+}
+
+/// A daemon, and what it has told systemd so far. Its watchdog is fed each 200 ms, and bites after 400 ms.
+fn heard_by_systemd(agent: &Agent) -> (Daemon<'_>, impl FnMut() -> String + use<>) {
+    let path = agent.home.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut command = agent.command(&["run"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let daemon = Daemon::spawn(agent, command);
+    let mut heard = String::new();
+    let hear = move || {
+        let mut message = [0; 4096];
+        while let Ok(length) = socket.recv(&mut message) {
+            heard.push_str(&String::from_utf8_lossy(&message[..length]));
+            heard.push('\n');
+        }
+        heard.clone()
+    };
+    (daemon, hear)
+}
+
+#[tokio::test]
+async fn the_watchdog_is_fed_while_a_stand_by_has_events_and_while_a_path_waits_for_its_next_try() {
+    let first = by_events().await;
+    first.write("a", "a");
+    let running = Daemon::settled(&first).await;
+    let mut second = first.beside("agent-2");
+    second.sync = first.sync.clone();
+    fs::remove_dir(&second.root).unwrap();
+    copy_tree(&first.root, &second.root);
+    let (mut waiting, mut hear) = heard_by_systemd(&second);
+    waiting.until_ready().await;
+    waiting.until_folder("it stands by", |folder| !folder["standby"].is_null()).await;
+    second.write("b", "b");
+    waiting.until_folder("the event is in its queue", |folder| folder["queue_depth"] == 1).await;
+    let fed = |heard: String| heard.matches("WATCHDOG=1").count();
+    let before = fed(hear());
+    until("the stand-by is fed for four intervals", async || fed(hear()) > before + 8).await;
+    running.stop().await;
+    waiting.until_same_content().await;
+
+    // Every try fails, with longer and longer pauses in between.
+    second.s3.script(|seen| {
+        (seen.operation == "PutObject" && seen.keys == ["c"]).then(|| Reply::Answer {
+            status: 500,
+            headers: Vec::new(),
+            body: "<Error><Code>InternalError</Code></Error>".to_owned(),
+        })
+    });
+    second.write("c", "c");
+    until("it was tried", async || second.s3.count("PutObject") > 3).await;
+    let before = fed(hear());
+    until("it is fed for twenty intervals", async || fed(hear()) > before + 40).await;
+    second.s3.clear_scripts();
+    waiting.stop().await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
+use super::habits;
 use super::line::{Findings, Line};
 use crate::cli::output::OutputError;
 use crate::config::settings::{FolderSettings, Settings};
@@ -33,8 +34,12 @@ where
     for folder in &settings.folders {
         let steps = client.bucket(&folder.bucket).probe(&probe_key(&folder.prefix)).await;
         let unreachable = steps.iter().any(|(_, step)| step.as_ref().is_err_and(is_of_the_store));
+        let usable = steps.iter().all(|(_, step)| step.is_ok());
         for line in lines(folder, &steps) {
             findings.say(line)?;
+        }
+        if usable {
+            habits::check(&client.bucket(&folder.bucket), folder, findings).await?;
         }
         // Asking again for the next folder would only take as long once more.
         if unreachable {

@@ -8,7 +8,7 @@ use crate::cli::output::OutputError;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::local::identity;
 use crate::local::look::{Root, RootError};
-use crate::local::survey::{Survey, survey};
+use crate::local::survey::{Survey, file_system, survey};
 use crate::model::{Identity, Printable, ShownPath};
 use crate::sync::pipeline::blocking;
 
@@ -25,6 +25,8 @@ struct Seen {
     identity: Identity,
     /// Of a file system that does not announce every change.
     remote_kind: Option<&'static str>,
+    /// As `mount` calls it.
+    kind: Option<String>,
     survey: Survey,
 }
 
@@ -45,7 +47,10 @@ where
                 }
                 seen.push(found);
             }
-            Err(error) => findings.say(Line::failed(title(&folder.name), &error))?,
+            Err(error) => {
+                let line = Line::failed(title(&folder.name), &error);
+                findings.say(if is_denied(&error) { line.remedy(LET_IN) } else { line })?;
+            }
         }
     }
     // Elsewhere than on Linux there is no such limit.
@@ -54,6 +59,17 @@ where
         findings.say(watches(seen.iter().map(|folder| folder.survey.directories).sum(), cut_short, limit))?;
     }
     Ok(())
+}
+
+/// What opens a folder to a service that is not its owner.
+const LET_IN: &str = "let this user read it, such as by its group: SupplementaryGroups=GROUP in `systemctl edit agent-portail`, \
+     or `setfacl -R -m u:agent-portail:rX,d:u:agent-portail:rX`";
+
+fn is_denied(error: &RootError) -> bool {
+    match error {
+        RootError::Open { source, .. } => source.kind() == std::io::ErrorKind::PermissionDenied,
+        RootError::Missing { .. } | RootError::Replaced { .. } | RootError::Excludes { .. } => false,
+    }
 }
 
 pub(super) fn title(folder: &str) -> String {
@@ -68,6 +84,7 @@ fn look(folder: &FolderSettings) -> Result<Seen, RootError> {
         path: root.path().to_owned(),
         identity: identity::read(&folder.path).map_err(failed)?,
         remote_kind: root.remote_kind(),
+        kind: file_system(root.path()),
         survey: survey(&root, Instant::now() + PATIENCE).map_err(failed)?,
     })
 }
@@ -77,7 +94,12 @@ fn lines(folder: &Seen, reconcile_every: Duration) -> Vec<Line> {
     let least = if survey.cut_short { "at least " } else { "" };
     let mut lines = vec![Line::ok(
         title.clone(),
-        format!("{path} can be read: {least}{} files in {least}{} directories", survey.files, survey.directories),
+        format!(
+            "{path} can be read: {least}{} files in {least}{} directories{}",
+            survey.files,
+            survey.directories,
+            folder.kind.as_ref().map(|kind| format!(" on {kind}")).unwrap_or_default()
+        ),
     )];
     if let Some(kind) = folder.remote_kind {
         let every = humantime::format_duration(reconcile_every);
@@ -94,7 +116,7 @@ fn lines(folder: &Seen, reconcile_every: Duration) -> Vec<Line> {
                 title.clone(),
                 format!("{} entries can't be read: {}{more}", survey.unreadable, first.join(", ")),
             )
-            .remedy("make them readable for this user, or exclude them"),
+            .remedy(format!("{LET_IN}; or exclude them")),
         );
     }
     if survey.files == 0 && !survey.cut_short {
@@ -155,7 +177,14 @@ mod tests {
     fn seen(name: &str, path: &str, inode: u64) -> Seen {
         let survey = Survey { directories: 2, files: 3, ..Survey::default() };
         let identity = Identity { fs_id: Some(1), inode, birth: None };
-        Seen { name: name.to_owned(), path: path.into(), identity, remote_kind: None, survey }
+        Seen {
+            name: name.to_owned(),
+            path: path.into(),
+            identity,
+            remote_kind: None,
+            kind: Some("ext4".to_owned()),
+            survey,
+        }
     }
 
     fn shown(lines: &[Line]) -> Vec<String> {
@@ -167,7 +196,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         assert_eq!(
             shown(&lines(&seen("docs", "/srv/docs", 1), hour)),
-            ["ok    folder docs: /srv/docs can be read: 3 files in 2 directories"]
+            ["ok    folder docs: /srv/docs can be read: 3 files in 2 directories on ext4"]
         );
     }
 

@@ -47,6 +47,11 @@ impl Line {
         Self::fail(what, chain(error))
     }
 
+    /// Whether it does not work.
+    pub(super) fn has_failed(&self) -> bool {
+        self.verdict == Verdict::Failed
+    }
+
     /// With what to do about it.
     pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self { remedy: Some(remedy.into()), ..self }
@@ -85,7 +90,7 @@ impl<P: FnMut(&Line) -> Result<(), OutputError>> Findings<P> {
     /// # Errors
     /// If it can't be printed.
     pub(super) fn say(&mut self, line: Line) -> Result<(), OutputError> {
-        self.any_failed |= line.verdict == Verdict::Failed;
+        self.any_failed |= line.has_failed();
         (self.print)(&line)
     }
 

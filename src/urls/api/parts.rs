@@ -56,7 +56,7 @@ impl<T: DeserializeOwned> FromRequest<Portal> for Body<T> {
         }
         let body = axum::body::to_bytes(request.into_body(), LARGEST_BODY).await.map_err(|error| {
             // Either it was too large, or the client has broken off and hears nothing more.
-            tracing::debug!(error = &error as &dyn std::error::Error, "a body could not be read");
+            tracing::debug!(error = %crate::model::chain(&error), "a body could not be read");
             Refusal::TooLarge
         })?;
         serde_json::from_slice(&body).map(Self).map_err(|error| Refusal::Invalid(format!("the body: {error}")))

@@ -22,7 +22,7 @@ fn page(status: StatusCode, w: &Words, template: &impl Template, store: Option<&
     match template.render() {
         Ok(html) => Ok(policy::page(status, w.language, html, store)),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "failed to render a page");
+            tracing::error!(error = %crate::model::chain(&error), "failed to render a page");
             Err(Refusal::Defect)
         }
     }
