@@ -55,6 +55,7 @@ async fn what_matters_is_told_in_order_signed_and_in_the_form_of_the_manual() {
     fs::rename(&away, &agent.root).unwrap();
     daemon.until_state("in_sync").await;
     until_taken(&some, &["back", "suspended", "back"]).await;
+    until("the other one has it, too", async || all.taken().len() == 5).await;
     let mut kinds = all.taken();
     // Which of the two was first written down is nobody's business.
     kinds[..2].sort_unstable();
@@ -140,8 +141,9 @@ async fn what_could_not_be_told_is_told_after_a_restart_and_nothing_twice_after_
     for i in 0..5 {
         agent.remove(&format!("dir/{i}"));
     }
-    daemon.until_state("degraded").await;
-    until("it is tried", async || !receiver.seen().is_empty()).await;
+    let written = "SELECT count(*) FROM portail.notice";
+    until("both are written down", async || agent.db.count(written).await == 2).await;
+    until("one is tried", async || !receiver.seen().is_empty()).await;
     daemon.kill().await;
     // Somebody else lets it end while the daemon is away: `sync` writes into the same history.
     agent.run(&["deletes", "reject", "--folder", "files"]).await.expect_code(0);
