@@ -19,6 +19,8 @@ pub mod logging;
 pub mod monitor;
 pub mod remote;
 pub mod systemd;
+pub mod tls;
+pub mod webhook;
 // Floor 0: nouns and pure logic.
 pub mod boundary;
 pub mod config;

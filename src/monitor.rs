@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::live::Live;
+use crate::daemon::notify::Told;
 use crate::metrics::{Meter, Process, table};
 use crate::remote::Client;
 use status::Status;
@@ -39,6 +40,8 @@ pub struct Daemon {
     pub agent: String,
     /// The folders that run, in the order of the configuration.
     pub folders: Vec<Arc<Live>>,
+    /// Webhooks that are told.
+    pub webhooks: Vec<Arc<Told>>,
     /// What counts the requests to S3; none before it is connected.
     pub store: Option<Client>,
     /// The schema was brought up to date.
@@ -54,6 +57,7 @@ impl Default for Daemon {
         Self {
             agent: String::new(),
             folders: Vec::new(),
+            webhooks: Vec::new(),
             store: None,
             schema_is_current: false,
             meter: Arc::new(Meter::new(table::DAEMON)),

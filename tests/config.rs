@@ -221,6 +221,13 @@ fn no_error_shows_a_secret() {
         World::new().env("AGENT_PORTAIL__DATABASE__PASSWRD", "hunter2"),
         World::new().env("AGENT_PORTAIL_DATABASE_PASSWORD", "hunter2"),
         World::new().file("[database]\npassword = \"hunter2\"\npassword_file = \"/x\"\n"),
+        World::new().file("[[notify]]\nurl = \"http://me:hunter2@x/\"\n"),
+        World::new().file("[[notify]]\nurl = \"x/hunter2\"\n"),
+        World::new().file("[[notify]]\nurl = [\"http://x/hunter2\"]\n"),
+        World::new().file("[[notify]]\nurl = \"http://x/\"\nsecret = [\"hunter2\"]\n"),
+        World::new().file("[[notify]]\nurl = \"http://x/\"\nsecret = \"hunter2\"\nsecret_file = \"/x\"\n"),
+        World::new().file_with_mode("[[notify]]\nurl = \"http://x/\"\nsecret = \"hunter2\"\n", 0o644),
+        World::new().env("AGENT_PORTAIL__NOTIFY__SECRET", "hunter2"),
     ];
     for world in worlds {
         let error = load(&world.sources).expect_err("accepted");
@@ -357,6 +364,33 @@ fn each_refusal_of_a_folder_names_the_folder_and_the_key() {
         let problem = folder_with(lines).problem();
         assert!(problem.contains(key) && problem.contains(expected), "{lines:?}: {problem}");
     }
+}
+
+#[test]
+fn each_refusal_of_a_webhook_names_the_webhook_and_the_key() {
+    for (lines, key, expected) in [
+        ("url = \"hooks.example.org\"", "notify[1].url", "a URL such as"),
+        ("name = \"ops\"", "notify[ops].url", "needs a URL"),
+        ("url = \"https://x/\"\nevents = [\"helped\"]", "notify[1].events", "none of degraded, suspended"),
+        ("url = \"https://x/\"\nsecret = \"\"", "notify[1].secret", "not empty"),
+        ("url = \"https://x/\"\nsecret_file = \"/nowhere\"", "/nowhere", "read"),
+        ("url = \"https://x/\"\nsecrte = \"x\"", "notify[1].secrte", "secret"),
+        ("url = \"http://x/\"\nca_file = \"/x\"", "notify[1].ca_file", "https://"),
+        ("url = \"http://x/\"\n[[notify]]\nurl = \"http://x/y\"", "notify[2].name", "taken"),
+    ] {
+        let problem = folder_with(&format!("[[notify]]\n{lines}")).problem();
+        assert!(problem.contains(key) && problem.contains(expected), "{lines:?}: {problem}");
+    }
+    assert!(folder_with("[notify]\nurl = \"http://x/\"").problem().contains("[[notify]]"));
+}
+
+#[test]
+fn a_webhook_has_the_defaults_of_the_manual() {
+    let notify = folder_with("[[notify]]\nurl = \"https://hooks.example.org:8443/secret\"").load().settings.notify;
+    let [webhook] = &notify[..] else { panic!("{notify:?}") };
+    assert_eq!((webhook.name.as_str(), webhook.url.port()), ("hooks.example.org", 8443));
+    assert!(webhook.secret.is_none() && webhook.ca_file.is_none() && webhook.events.len() == 5);
+    assert!(!format!("{webhook:?}").contains("/secret"));
 }
 
 #[test]
@@ -566,7 +600,7 @@ fn the_example_holds_the_built_in_defaults() {
 
 #[test]
 fn the_example_names_every_key() {
-    let keys = folder_with("").load().provenance;
+    let keys = folder_with("[[notify]]\nurl = \"http://x/\"").load().provenance;
     let mut heading = String::new();
     let mut named = Vec::new();
     for line in EXAMPLE.lines() {
@@ -592,18 +626,18 @@ fn the_example_stays_valid_with_every_comment_taken_away() {
     let uncommented: String = EXAMPLE
         .lines()
         .map(|line| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line))
-        // Of two ways to give the password, one; and the certificate's authority needs the mode that checks it.
-        .filter(|line| !line.starts_with("password_file"))
+        // Of two ways to give a secret, one; and the certificate's authority needs the mode that checks it.
+        .filter(|line| !line.starts_with("password_file") && !line.starts_with("secret_file"))
         .map(|line| if line.starts_with("tls = ") { "tls = \"verify-full\"\n".into() } else { format!("{line}\n") })
         .collect();
     let effective = World::new().file(&uncommented).load();
     assert_eq!(effective.settings.folders[0].name, "documents");
     let unset: Vec<_> =
         effective.provenance.entries().iter().filter(|e| e.shown == Shown::Unset).map(|e| e.key).collect();
-    assert_eq!(unset, ["password_file"]);
+    assert_eq!(unset, ["password_file", "secret_file"]);
     let defaults: Vec<_> =
         effective.provenance.entries().iter().filter(|e| e.origin == Origin::Default).map(|e| e.key).collect();
-    assert_eq!(defaults, ["password_file"]);
+    assert_eq!(defaults, ["password_file", "secret_file"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod history;
 pub mod judgement;
 pub mod lock;
 pub mod mount;
+pub mod notice;
 pub mod probe;
 pub mod record;
 pub mod removal;

@@ -196,5 +196,6 @@ async fn lock_holder(catalog: &Catalog, what: &'static str) -> Result<String, Ca
 pub async fn maintain_history(catalog: &Catalog, retention: Duration) -> Result<(), CatalogError> {
     let seconds = i64::try_from(retention.as_secs()).unwrap_or(i64::MAX);
     catalog.query("keep the history", "SELECT portail.maintain_events($1)", &[&seconds]).await?;
+    catalog.query("keep the notices", "SELECT portail.maintain_notices($1)", &[&seconds]).await?;
     Ok(())
 }

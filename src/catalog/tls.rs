@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{CatalogError, Cause};
 use crate::config::settings::Tls;
+use crate::tls::{self, CaFileError};
 
 /// When to encrypt. Connections over a socket never are.
 pub(super) fn mode(tls: &Tls) -> SslMode {
@@ -24,40 +24,23 @@ pub(super) fn mode(tls: &Tls) -> SslMode {
 
 /// How to encrypt.
 pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, CatalogError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = tls::provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| failed("", &error.to_string()))?;
+        .map_err(|error| failed(CaFileError { path: String::new(), reason: error.to_string() }))?;
     let config = match tls {
         Tls::Disable | Tls::Prefer | Tls::Require => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider))).with_no_client_auth()
         }
-        Tls::VerifyFull { ca_file } => builder.with_root_certificates(roots(ca_file.as_deref())?).with_no_client_auth(),
+        Tls::VerifyFull { ca_file } => {
+            builder.with_root_certificates(tls::roots(ca_file.as_deref()).map_err(failed)?).with_no_client_auth()
+        }
     };
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn roots(ca_file: Option<&std::path::Path>) -> Result<RootCertStore, CatalogError> {
-    let mut store = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(store);
-    };
-    let shown = path.display().to_string();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(&shown, &error.to_string()))?;
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| failed(&shown, &error.to_string()))?;
-        store.add(certificate).map_err(|error| failed(&shown, &error.to_string()))?;
-    }
-    if store.is_empty() {
-        return Err(failed(&shown, "it has no certificate in PEM form"));
-    }
-    Ok(store)
-}
-
-fn failed(path: &str, reason: &str) -> CatalogError {
-    let cause = Cause::CaFile { path: path.to_owned(), reason: reason.to_owned() };
-    CatalogError::new("prepare TLS", "PostgreSQL", cause)
+fn failed(error: CaFileError) -> CatalogError {
+    CatalogError::new("prepare TLS", "PostgreSQL", Cause::CaFile { path: error.path, reason: error.reason })
 }
 
 /// Takes any certificate, as libpq does for `prefer` and `require`: the connection is private against who listens, not against

@@ -37,7 +37,7 @@ pub(super) fn folders(
     bucket: Option<DefaultBucket>,
     environment: &[(OsString, OsString)],
 ) -> Vec<FolderSettings> {
-    let mut tables = reader.take_folders();
+    let mut tables = reader.take_tables("folder");
     let mut sync_path = environment
         .iter()
         .find(|(name, value)| name == OsStr::new("SYNC_PATH") && !value.is_empty())
@@ -57,7 +57,7 @@ pub(super) fn folders(
         // SYNC_PATH is for a single folder, so the first takes it.
         let path = sync_path.take();
         let label = label(i, &keys, path.as_ref());
-        let mut section = reader.folder(label.clone(), origin, keys);
+        let mut section = reader.table("folder", label.clone(), origin, keys);
         let folder = folder(&mut section, path, bucket.as_ref());
         if let Some(settings) = &folder {
             check_against(&mut section, settings, &known);

@@ -131,7 +131,10 @@ fn read_file(config: &ConfigFile) -> Result<Option<Dict>, Problem> {
     })?;
     // A link service's or a cluster's file without a password may well be public.
     let has_password = matches!(values.get("database"), Some(Value::Dict(_, keys)) if keys.contains_key("password"));
-    if has_password && file.metadata().map_err(failed)?.mode() & OTHERS_READ != 0 {
+    let is_signed = |webhook: &Value| webhook.as_dict().is_some_and(|keys| keys.contains_key("secret"));
+    let has_secret =
+        values.get("notify").and_then(Value::as_array).is_some_and(|webhooks| webhooks.iter().any(is_signed));
+    if (has_password || has_secret) && file.metadata().map_err(failed)?.mode() & OTHERS_READ != 0 {
         return Err(Problem::Exposed { path: path.to_owned() });
     }
     Ok(Some(values))
@@ -208,6 +211,10 @@ fn add_environment(environment: &[(OsString, OsString)], merged: &mut Merged) {
                     "folders are not configured by variables: write [[folder]] into the file, or set SYNC_PATH for a \
                          single one"
                         .to_owned(),
+            }),
+            Some(("notify", _)) => merged.problems.push(Problem::Variable {
+                name: variable.to_owned(),
+                remedy: "webhooks are not configured by variables: write [[notify]] into the file".to_owned(),
             }),
             Some((section, key)) => add_variable(variable, section, key, value, merged),
             // With one underscore, or without a key: the check of near misses names the right spelling, if there is one.

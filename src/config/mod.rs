@@ -3,7 +3,7 @@
 //! - [`sources`] names everything that comes from outside, so that nothing below reads the process's environment.
 //! - `layers` turns it into fragments, one for the file and one for each variable, credential and flag, and merges them:
 //!   later wins, and each value keeps the origin that it came from.
-//! - `reader` and `section` take typed values out of the tree, and `validate` and `folders` say which keys exist, their defaults and
+//! - `reader` and `section` take typed values out of the tree, and `validate`, `folders` and `notify` say which keys exist, their defaults and
 //!   what is refused. Reading goes on after a problem, so that all of them are reported at once.
 //!
 //! Unknown keys are refused by the reader, not by serde's `deny_unknown_fields`, which stops at the first.
@@ -14,6 +14,7 @@ pub mod sources;
 mod error;
 mod folders;
 mod layers;
+mod notify;
 mod reader;
 mod section;
 mod show;

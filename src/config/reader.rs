@@ -15,13 +15,15 @@ pub(super) struct Reader {
     pub(super) merged: Merged,
     tree: Dict,
     pub(super) entries: Vec<Entry>,
+    /// Tables that were asked for, also those of which there are none.
+    asked: Vec<&'static str>,
     problems: Vec<Problem>,
 }
 
 impl Reader {
     pub(super) fn new(mut merged: Merged) -> Self {
         let problems = std::mem::take(&mut merged.problems);
-        Self { tree: merged.tree(), merged, entries: Vec::new(), problems }
+        Self { tree: merged.tree(), merged, entries: Vec::new(), asked: Vec::new(), problems }
     }
 
     /// The section `[name]`, taken out of the tree.
@@ -38,17 +40,19 @@ impl Reader {
         Section::new(self, name.to_owned(), format!("[{name}]"), origin, keys)
     }
 
-    /// The tables `[[folder]]`, taken out of the tree.
-    pub(super) fn take_folders(&mut self) -> VecDeque<(Origin, Dict)> {
-        let Some(value) = self.tree.remove("folder") else { return VecDeque::new() };
+    /// The tables `[[name]]`, taken out of the tree.
+    pub(super) fn take_tables(&mut self, name: &'static str) -> VecDeque<(Origin, Dict)> {
+        self.asked.push(name);
+        let expected = format!("tables, each headed [[{name}]]");
+        let Some(value) = self.tree.remove(name) else { return VecDeque::new() };
         let origin = self.merged.origin(value.tag());
-        let mut folders = VecDeque::new();
+        let mut tables = VecDeque::new();
         match value {
             Value::Array(_, items) => {
                 for item in items {
                     match item.into_dict() {
-                        Some(keys) => folders.push_back((origin.clone(), keys)),
-                        None => self.refuse(origin.clone(), "folder", "tables, each headed [[folder]]", None),
+                        Some(keys) => tables.push_back((origin.clone(), keys)),
+                        None => self.refuse(origin.clone(), name, &expected, None),
                     }
                 }
             }
@@ -58,16 +62,16 @@ impl Reader {
             | Value::Bool(..)
             | Value::Num(..)
             | Value::Empty(..)) => {
-                let found = other.as_dict().map(|_| "[folder] with single brackets".to_owned());
-                self.refuse(origin, "folder", "tables, each headed [[folder]]", found);
+                let found = other.as_dict().map(|_| format!("[{name}] with single brackets"));
+                self.refuse(origin, name, &expected, found);
             }
         }
-        folders
+        tables
     }
 
-    /// One table of `[[folder]]`.
-    pub(super) fn folder(&mut self, label: String, origin: Origin, keys: Dict) -> Section<'_> {
-        Section::new(self, label, "[[folder]]".to_owned(), origin, keys)
+    /// One table of `[[name]]`.
+    pub(super) fn table(&mut self, name: &str, label: String, origin: Origin, keys: Dict) -> Section<'_> {
+        Section::new(self, label, format!("[[{name}]]"), origin, keys)
     }
 
     /// Every section and key that was asked for.
@@ -94,8 +98,10 @@ impl Reader {
                 sections.push(name);
             }
         }
-        if !sections.contains(&"folder") {
-            sections.push("folder");
+        for name in &self.asked {
+            if !sections.contains(name) {
+                sections.push(name);
+            }
         }
         let hint = format!("the sections are {}", sections.join(", "));
         for (key, value) in std::mem::take(&mut self.tree) {

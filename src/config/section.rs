@@ -61,6 +61,21 @@ impl<'r> Section<'r> {
         })
     }
 
+    /// As [`Self::parsed`], of something that is shown nowhere, neither in the configuration nor in a message.
+    pub(super) fn hidden<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.take(key, None, Kind::Secret, expected, parse)
+    }
+
+    /// Whether a layer has the key, which was read.
+    pub(super) fn was_given(&self, key: &str) -> bool {
+        self.origin(key) != Origin::Default
+    }
+
     /// A whole number.
     pub(super) fn number<T: FromStr + PartialOrd + Display + Default>(
         &mut self,

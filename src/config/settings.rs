@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::model::NoticeKind;
+
 /// Everything that is configured, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub monitor: MonitorSettings,
     /// The link service.
     pub urls: UrlsSettings,
+    /// Webhooks, in the order of the file.
+    pub notify: Vec<NotifySettings>,
 }
 
 /// `[agent]`.
@@ -255,4 +259,68 @@ pub enum UrlsAuth {
     },
     /// Everybody on this machine; loopback only.
     Open,
+}
+
+/// `[[notify]]`.
+#[derive(Clone, Debug)]
+pub struct NotifySettings {
+    /// Unique among the webhooks. Its place in the history is kept under this name.
+    pub name: String,
+    /// Where to.
+    pub url: WebhookUrl,
+    /// What it is signed with; none = not at all.
+    pub secret: Option<SecretString>,
+    /// What it is told of.
+    pub events: Vec<NoticeKind>,
+    /// PEM, for `https://`; none = the system's trust store.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The URL of a webhook. Its path and query may be a secret, so they are never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebhookUrl(pub(super) http::Uri);
+
+impl WebhookUrl {
+    /// All of it.
+    pub fn uri(&self) -> &http::Uri {
+        &self.0
+    }
+
+    /// Whether it begins with `https://`.
+    pub fn is_encrypted(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
+    /// A name or an address, without brackets.
+    pub fn host(&self) -> &str {
+        let host = self.0.host().unwrap_or_default();
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
+    /// As given, or the scheme's own.
+    pub fn port(&self) -> u16 {
+        self.0.port_u16().unwrap_or(if self.is_encrypted() { 443 } else { 80 })
+    }
+
+    /// Host and port, for messages.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host(), self.port())
+    }
+
+    /// As the header `Host` has it.
+    pub fn host_header(&self) -> String {
+        self.0.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for WebhookUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}/***", self.0.scheme_str().unwrap_or_default(), self.host_header())
+    }
+}
+
+impl std::fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WebhookUrl({self})")
+    }
 }

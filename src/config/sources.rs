@@ -92,6 +92,9 @@ pub enum FlagError {
          the systemd credential db-password"
     )]
     Secret,
+    /// `notify.…`.
+    #[error("--set cannot change a webhook: write it into the file as [[notify]]")]
+    Notify,
     /// `folder.…`.
     #[error("--set cannot change a folder: write it into the file as [[folder]], or set SYNC_PATH for a single one")]
     Folder,
@@ -109,6 +112,9 @@ impl std::str::FromStr for Flag {
         }
         if section == "folder" {
             return Err(FlagError::Folder);
+        }
+        if section == "notify" {
+            return Err(FlagError::Notify);
         }
         if (section == "database" && key == "password") || super::values::has_user_info(value) {
             return Err(FlagError::Secret);

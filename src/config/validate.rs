@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::error::Problem;
 use super::folders;
 use super::layers::{read_credential, read_secret};
+use super::notify;
 use super::reader::Reader;
 use super::section::Section;
 use super::settings::{
@@ -44,7 +45,8 @@ pub(super) fn settings(reader: &mut Reader, sources: &Sources) -> Settings {
     let log = log(reader.section("log"), sources.under_journald);
     let monitor = monitor(reader.section("monitor"));
     let urls = urls(reader.section("urls"));
-    Settings { agent, s3, database, folders, sync, log, monitor, urls }
+    let notify = notify::webhooks(reader);
+    Settings { agent, s3, database, folders, sync, log, monitor, urls, notify }
 }
 
 fn longer_than_nothing(time: Duration) -> bool {

@@ -23,7 +23,7 @@ use crate::daemon::verification::verification;
 use crate::daemon::wishes::Wishes;
 use crate::local::look::Root;
 use crate::local::watch::Watch;
-use crate::model::{FolderId, Identity, RelPath};
+use crate::model::{FolderId, FolderState, Identity, RelPath};
 use crate::sync::error::SyncError;
 use crate::sync::gate::Gate;
 use crate::sync::pass::Worlds;
@@ -93,7 +93,7 @@ pub async fn run(activity: Activity, lock: WriterLock, cancel: CancellationToken
         identity: std::sync::Mutex::new(identity),
         abandoned: std::sync::Mutex::default(),
     });
-    let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate });
+    let shared = Arc::new(Shared { pipeline, record, reaper, activity, gate, published: std::sync::Mutex::default() });
 
     let mut tasks = Tasks::default();
     let pipeline = Arc::clone(&shared.pipeline);
@@ -139,6 +139,16 @@ pub(super) struct Shared {
     pub(super) reaper: Arc<Reaper>,
     pub(super) activity: Activity,
     pub(super) gate: Arc<Gate>,
+    pub(super) published: std::sync::Mutex<Published>,
+}
+
+/// The state that the catalog has been told.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    /// The last one; none if it is to be told again.
+    pub(super) state: Option<(FolderState, Option<String>)>,
+    /// Counts what was written past it: what was under way meanwhile may have come before or after.
+    pub(super) epoch: u64,
 }
 
 fn pipeline(

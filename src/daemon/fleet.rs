@@ -13,6 +13,7 @@ use crate::catalog::schema;
 use crate::config::Effective;
 use crate::config::settings::{FolderSettings, Settings};
 use crate::daemon::live::Live;
+use crate::daemon::notify::Telling;
 use crate::daemon::run::{Reload, RunError};
 use crate::daemon::supervise::{Defect, Supervised, supervise};
 use crate::daemon::wishes::{Cause, Wishes};
@@ -45,13 +46,14 @@ pub(super) struct Fleet {
     pub(super) running: HashMap<String, Running>,
     shown: Shown,
     measured: Measured,
+    telling: Vec<Telling>,
 }
 
 impl Fleet {
     pub(super) async fn connect(effective: Effective, shown: Shown) -> Result<Self, StartError> {
         let connected = Connected::open(&effective.settings, effective.settings.sync.queue_capacity).await?;
         let measured = Measured::by(&shown.lock().unwrap_or_else(PoisonError::into_inner).meter);
-        let fleet = Self { effective, connected, running: HashMap::new(), shown, measured };
+        let fleet = Self { effective, connected, running: HashMap::new(), shown, measured, telling: Vec::new() };
         fleet.announce();
         Ok(fleet)
     }
@@ -95,7 +97,17 @@ impl Fleet {
         for folder in self.settings().folders.clone() {
             self.start(folder, cancel);
         }
+        self.start_telling(cancel);
         self.announce();
+    }
+
+    /// Tells the webhooks of the configuration, and no others any more.
+    fn start_telling(&mut self, cancel: &CancellationToken) {
+        self.telling.clear();
+        let Settings { agent, notify, .. } = self.settings();
+        let catalog = &self.connected.catalog;
+        let telling = notify.iter().filter_map(|webhook| Telling::start(webhook, catalog.clone(), &agent.name, cancel));
+        self.telling = telling.collect();
     }
 
     fn start(&mut self, settings: FolderSettings, cancel: &CancellationToken) {
@@ -123,6 +135,7 @@ impl Fleet {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.agent.clone_from(&self.settings().agent.name);
         shown.folders = folders;
+        shown.webhooks = self.telling.iter().map(|telling| Arc::clone(&telling.told)).collect();
         shown.store = Some(self.connected.client.clone());
     }
 
@@ -170,6 +183,7 @@ impl Fleet {
                 None => self.start(folder, cancel),
             }
         }
+        self.start_telling(cancel);
         self.announce();
         tracing::info!("the configuration was read again");
     }
@@ -214,6 +228,7 @@ impl Fleet {
     /// Stops all folders side by side; what is under way gets the grace to end.
     pub(super) async fn stop_all(&mut self) {
         let grace = self.settings().sync.shutdown_grace;
+        self.telling.clear();
         let stopping = self.running.drain().map(|(_, running)| stop(running, grace));
         futures_util::future::join_all(stopping).await;
     }
@@ -228,7 +243,7 @@ async fn stop(running: Running, grace: Duration) {
     }
 }
 
-/// Whether only folders differ.
+/// Whether only folders and webhooks differ.
 fn is_same_surroundings(old: &Effective, new: &Effective) -> bool {
     let shown = |effective: &Effective| -> Vec<String> {
         let entries = effective.provenance.entries().iter();

@@ -9,6 +9,7 @@ mod decisions;
 pub mod events;
 mod fleet;
 pub mod live;
+pub mod notify;
 mod outage;
 mod publish;
 mod pulse;

@@ -1,10 +1,12 @@
 //! An outage of an active folder, from its beginning to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::catalog;
 use crate::daemon::active::Shared;
 use crate::daemon::wishes::Cause;
+use crate::model::FolderState;
 use crate::sync::error::{Away, SyncError};
 use crate::sync::pipeline::Pipeline;
 
@@ -64,7 +66,8 @@ pub(super) async fn outages(shared: Arc<Shared>) -> Result<(), SyncError> {
                 () = tokio::time::sleep(pause) => {}
             }
             match missing(pipeline).await {
-                None => break,
+                None if write_down(&shared).await => break,
+                None => shared.gate.blame(Away::Catalog),
                 Some(away) => shared.gate.blame(away),
             }
             pause = pauses.next();
@@ -75,6 +78,22 @@ pub(super) async fn outages(shared: Arc<Shared>) -> Result<(), SyncError> {
         shared.gate.reopen(&pipeline.folder.name);
         pipeline.feed.wake_all();
     }
+}
+
+/// The catalog hears of the outage before it is over: while it is away itself nobody can tell it, and people are told by it.
+async fn write_down(shared: &Shared) -> bool {
+    let Some(outage) = shared.gate.outage() else { return true };
+    let (catalog, id) = (&shared.pipeline.catalog, shared.record.id);
+    // Whatever the state is after this, it is to be written again.
+    {
+        let mut published = shared.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.state = None;
+        published.epoch += 1;
+    }
+    let written = catalog::folder::set_state(catalog, id, FolderState::Degraded, Some(&outage.reason)).await;
+    written
+        .inspect_err(|error| tracing::debug!(error = error as &dyn std::error::Error, "the catalog is away again"))
+        .is_ok()
 }
 
 /// The server that does not answer.

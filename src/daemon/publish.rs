@@ -1,8 +1,8 @@
 //! How an active folder stands, for others to see; and whether it, and what is mounted in it, is still what was opened.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::catalog;
@@ -13,7 +13,7 @@ use crate::local::mount_table::MountTable;
 use crate::local::mounts::not_there;
 use crate::model::{FolderState, Identity, RelPath};
 use crate::queue::Scope;
-use crate::sync::error::SyncError;
+use crate::sync::error::{Away, SyncError};
 use crate::sync::pipeline::blocking;
 use crate::sync::{deletes, mounts};
 
@@ -23,7 +23,6 @@ const PUBLISH: Duration = Duration::from_millis(500);
 /// Keeps the state that others see up to date, and watches the root.
 pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
     let (pipeline, live) = (&shared.pipeline, &shared.activity.live);
-    let mut written: Option<(FolderState, Option<String>)> = None;
     let root = shared.activity.root.path().to_owned();
     let mut table = blocking("mounts", move || MountTable::new(root)).await?;
     loop {
@@ -39,7 +38,7 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
             if live.set(FolderState::Suspended, Some(reason.clone())) {
                 tracing::error!(folder = %pipeline.folder.name, "the folder `{}` is suspended: {reason}", pipeline.folder.name);
             }
-            write_state(&shared, FolderState::Suspended, Some(reason), &mut written).await;
+            write_state(&shared, FolderState::Suspended, Some(reason)).await;
             // The supervisor opens the folder anew, when it is there again.
             pipeline.cancel.cancel();
             return Ok(());
@@ -59,8 +58,9 @@ pub(super) async fn publish(shared: Arc<Shared>) -> Result<(), SyncError> {
         let (state, reason) = state_of(&shared);
         live.set(state, reason.clone());
         live.set_away(shared.gate.outage().and_then(|outage| outage.away));
-        if shared.gate.outage().is_none() {
-            write_state(&shared, state, reason, &mut written).await;
+        // While the catalog is away it can't be told; the end of the outage sees to it.
+        if shared.gate.outage().is_none_or(|outage| outage.away != Some(Away::Catalog)) {
+            write_state(&shared, state, reason).await;
         }
         tokio::select! {
             () = pipeline.cancel.cancelled() => return Ok(()),
@@ -101,19 +101,24 @@ async fn mounts_changed(shared: &Shared, changed: Vec<RelPath>) -> Result<(), Sy
     Ok(())
 }
 
-async fn write_state(
-    shared: &Shared,
-    state: FolderState,
-    reason: Option<String>,
-    written: &mut Option<(FolderState, Option<String>)>,
-) {
+async fn write_state(shared: &Shared, state: FolderState, reason: Option<String>) {
     let now = Some((state, reason));
-    if *written == now {
-        return;
-    }
+    let published = || shared.published.lock().unwrap_or_else(PoisonError::into_inner);
+    let epoch = {
+        let published = published();
+        if published.state == now {
+            return;
+        }
+        published.epoch
+    };
     let reason = now.as_ref().and_then(|(_, reason)| reason.as_deref());
     match catalog::folder::set_state(&shared.pipeline.catalog, shared.record.id, state, reason).await {
-        Ok(()) => *written = now,
+        Ok(()) => {
+            let mut published = published();
+            if published.epoch == epoch {
+                published.state = now;
+            }
+        }
         // The next round tries again; whether the catalog is away is found out by those who need it.
         Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "failed to write the folder's state"),
     }

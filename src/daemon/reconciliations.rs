@@ -11,8 +11,9 @@ use crate::daemon::active::Shared;
 use crate::daemon::decisions::count_trouble;
 use crate::daemon::wishes::Cause;
 use crate::model::Identity;
+use crate::sync::act::chain;
 use crate::sync::deletes::{self, IdentityCheck, Judged, Verdict};
-use crate::sync::error::SyncError;
+use crate::sync::error::{Away, SyncError};
 use crate::sync::reconcile::{Extent, Found, reconcile};
 use crate::sync::uploads;
 
@@ -28,6 +29,8 @@ pub(super) async fn reconciliations(shared: Arc<Shared>) -> Result<(), SyncError
     let (pipeline, wishes) = (&shared.pipeline, &shared.activity.wishes);
     // What the last one was for, if it did not come to its end: that is still to be found.
     let mut unfinished = Some(Cause::Start);
+    // Why the last one has failed, if the catalog could not be told of it.
+    let mut untold = None;
     loop {
         tokio::select! {
             biased;
@@ -41,12 +44,19 @@ pub(super) async fn reconciliations(shared: Arc<Shared>) -> Result<(), SyncError
         let live = &shared.activity.live;
         // An hourly one is no news to anybody who looks at the state.
         live.catching_up.store(cause != Cause::Timer, Ordering::Relaxed);
-        let ended = pass(&shared).await.unwrap_or_else(|error| {
-            if !pipeline.cancel.is_cancelled() {
+        tell(&shared, &mut untold).await;
+        let ended = match pass(&shared).await {
+            Ok(ended) => ended,
+            Err(_) if pipeline.cancel.is_cancelled() => return Ok(()),
+            Err(error) => {
                 shared.gate.close(&pipeline.folder.name, &error);
+                untold = Some(chain(&error));
+                if error.away() != Some(Away::Catalog) {
+                    tell(&shared, &mut untold).await;
+                }
+                false
             }
-            false
-        });
+        };
         if !ended {
             unfinished = Some(cause);
             continue;
@@ -57,6 +67,16 @@ pub(super) async fn reconciliations(shared: Arc<Shared>) -> Result<(), SyncError
             () = tokio::time::sleep(interval(&shared)) => {}
             () = wishes.wished() => {}
         }
+    }
+}
+
+/// Writes down why a reconciliation has failed, for people to be told.
+async fn tell(shared: &Shared, untold: &mut Option<String>) {
+    let Some(reason) = &*untold else { return };
+    match catalog::notice::reconciliation_failed(&shared.pipeline.catalog, shared.record.id, reason).await {
+        Ok(()) => *untold = None,
+        // Before the next one it is tried again.
+        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "failed to write the notice"),
     }
 }
 

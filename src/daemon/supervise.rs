@@ -100,6 +100,11 @@ async fn life(folder: &Supervised, cancel: &CancellationToken) -> Result<(), Syn
     let Some(lock) = stand_by(folder, cancel).await? else { return Ok(()) };
     folder.live.set_standby(None);
     folder.live.set_away(None);
+    // Trouble that the catalog could not be told of, since it was a part of it.
+    let before = folder.live.now();
+    if let (FolderState::Degraded | FolderState::Suspended, Some(reason)) = (before.state, &before.reason) {
+        suspend(folder, before.state, reason).await;
+    }
     // A folder that was away counts as starting until its state is known.
     folder.live.set(FolderState::Starting, None);
     let polls = root.is_remote().then_some(POLL);

@@ -195,6 +195,14 @@ pub static CREDENTIALS_EXPIRE: Metric = metric(
     &[],
     "When the credentials for S3 that are in use expire; 0 if they don't. They are exchanged a minute before, when a request needs them.",
 );
+/// To webhooks.
+pub static NOTIFICATIONS: Metric = metric(
+    "agent_portail_notifications_total",
+    Kind::Counter,
+    "notifications",
+    &["webhook", "outcome"],
+    "Notifications by webhook: delivered, to be tried again, or given up.",
+);
 /// Always 1.
 pub static BUILD: Metric =
     metric("agent_portail_build_info", Kind::Gauge, "1", &["version"], "The program that runs; always 1.");
@@ -247,6 +255,7 @@ pub const DAEMON: &[&Metric] = &[
     &CLOCK_AHEAD,
     &CREDENTIALS_EXPIRE,
     &CATALOG_UP,
+    &NOTIFICATIONS,
     &BUILD,
 ];
 

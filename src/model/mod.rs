@@ -3,6 +3,7 @@
 //! Pure data. Nothing here does I/O, and nothing knows of tokio, S3 or PostgreSQL.
 
 mod local;
+mod notice;
 mod object;
 mod parts;
 mod path;
@@ -10,6 +11,7 @@ mod row;
 mod sorted;
 
 pub use local::{Absence, Entry, FileMeta, Fingerprint, Identity, Local, Mount, SkipReason, Stamp, Walked};
+pub use notice::NoticeKind;
 pub use object::{Digest, ETag, Listed, Remote};
 pub use parts::{MD5_BLOCK, Parts, part_size};
 pub use path::{MAX_KEY_BYTES, ObjectKey, Printable, RelPath, encode_name, is_within, may_collide};

@@ -27,6 +27,13 @@ pub(super) fn collect(daemon: &Daemon) -> String {
     gauges(&mut page, &folders);
     counters(&mut page, &folders);
     servers(&mut page, daemon, &folders);
+    let mut notifications = page.metric(&table::NOTIFICATIONS);
+    for told in &daemon.webhooks {
+        let outcomes = [("delivered", &told.delivered), ("again", &told.again), ("given_up", &told.given_up)];
+        for (outcome, count) in outcomes {
+            notifications.set(&[&told.name, outcome], count.load(Ordering::Relaxed) as f64);
+        }
+    }
     let mut build = page.metric(&table::BUILD);
     build.set(&[env!("CARGO_PKG_VERSION")], 1.0);
     process(&mut page, daemon.started);

@@ -18,6 +18,7 @@ pub mod operation;
 pub mod pg;
 pub mod presence;
 mod proxy;
+pub mod receiver;
 pub mod s3;
 pub mod wire;
 pub mod world;

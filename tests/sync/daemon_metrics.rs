@@ -53,11 +53,14 @@ async fn every_metric_of_the_manual_is_served_from_the_start_and_no_other() {
     assert_eq!(shown, all().into_iter().map(row).collect::<Vec<_>>());
 
     let mut agent = by_events().await;
-    // A second folder with a name that needs care.
+    // A webhook that nothing is sent to, and a second folder with a name that needs care.
     let second = agent.aside("second");
     fs::create_dir(&second).unwrap();
     agent.prefix = "one/".to_owned();
-    agent.more = format!("[[folder]]\nname = 'a \"b\\c'\npath = {second:?}\nprefix = \"two/\"\n");
+    agent.more = format!(
+        "[[folder]]\nname = 'a \"b\\c'\npath = {second:?}\nprefix = \"two/\"\n\
+         [[notify]]\nname = \"hook\"\nurl = \"http://127.0.0.1:9/\"\n"
+    );
     let daemon = Daemon::settled(&agent).await;
     let served = scrape(&daemon).await;
     let names: Vec<&str> = served.families.keys().map(String::as_str).collect();
@@ -95,6 +98,7 @@ async fn every_metric_of_the_manual_is_served_from_the_start_and_no_other() {
         ("agent_portail_operations_total", vec![("folder", "files"), ("kind", "upload"), ("outcome", "failed")]),
         ("agent_portail_s3_requests_total", vec![("operation", "PutObject"), ("code", "none")]),
         ("agent_portail_held_deletes", vec![("folder", "files")]),
+        ("agent_portail_notifications_total", vec![("webhook", "hook"), ("outcome", "delivered")]),
         ("agent_portail_visible_latency_seconds_count", vec![]),
         ("agent_portail_operation_seconds_count", vec![("kind", "copy")]),
     ];

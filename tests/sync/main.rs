@@ -25,6 +25,7 @@ mod daemon_life;
 mod daemon_metrics;
 mod daemon_model;
 mod daemon_mount;
+mod daemon_notify;
 mod daemon_outage;
 mod daemon_status;
 mod daemon_storm;
