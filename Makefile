@@ -63,8 +63,13 @@ soak: setup ## Runs the daemon for MINUTES=20 on files that change, and fails if
 faults: setup ## Brings about everything that may go wrong, and prints a table; ARGS=words for some, ARGS=--write for the manual
 	$(CARGO) test --features failpoints --test faults -- $(ARGS)
 
+.PHONY: check-monitoring
+check-monitoring: setup ## Checks the rules and their unit tests, in seconds
+	@scripts/setup.sh monitoring
+	cd packaging/prometheus && promtool check config prometheus.yml && promtool test rules tests/*.yml
+
 .PHONY: test-all
-test-all: test test-garage faults ## Runs all tests, also those too slow for each change
+test-all: test test-garage check-monitoring faults ## Runs all tests, also those too slow for each change
 	$(MAKE) soak MINUTES=5
 
 .PHONY: garage

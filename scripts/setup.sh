@@ -5,6 +5,8 @@
 #   scripts/setup.sh demo     what a build and the demo need: also PostgreSQL
 #   scripts/setup.sh build    what a build needs
 #   scripts/setup.sh bench    what `make bench` needs besides: Python's venv, and inotifywait
+#   scripts/setup.sh monitoring   what `make test-monitoring` needs besides: Prometheus with promtool. Debian's package starts as a
+#                                 service.
 set -euo pipefail
 
 # Each missing thing as Debian names its package. What others call it is said by `advise`.
@@ -22,6 +24,9 @@ find_missing() {
   if [ "$1" = all ] && [ "$(uname -s)" = Linux ]; then
     # A file system that tells of no changes by others.
     command -v bindfs >/dev/null || packages+=(bindfs)
+  fi
+  if [ "$1" = monitoring ]; then
+    command -v promtool >/dev/null || packages+=(prometheus)
   fi
   [ "$1" = bench ] || return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -64,6 +69,7 @@ advise() {
   echo "  Fedora, RHEL   dnf install gcc pkgconf-pkg-config systemd-devel postgresql-server bindfs"
   echo "  Arch           pacman -S --needed gcc pkgconf systemd-libs postgresql bindfs"
   echo "  openSUSE       zypper install gcc pkgconf systemd-devel postgresql-server bindfs"
+  [[ " ${packages[*]} " != *" prometheus"* ]] || echo "and for the test of monitoring: prometheus with promtool"
   [[ " ${packages[*]} " != *" inotify-tools "* ]] || echo "and for the bench, which runs on Linux: Python 3.11 or later, inotify-tools"
   echo "  macOS          xcode-select --install; brew install postgresql"
 }
