@@ -41,7 +41,7 @@ $(deny):
 check: setup $(deny) ## Refuses what rustfmt, clippy, rustdoc and cargo-deny would complain about
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
-	$(CARGO) clippy --test soak --all-features -- -D warnings
+	$(CARGO) clippy --test soak --test monitoring --all-features -- -D warnings
 	$(CARGO) clippy -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items --all-features
 	$(deny) check --hide-inclusion-graph bans licenses sources
@@ -63,13 +63,19 @@ soak: setup ## Runs the daemon for MINUTES=20 on files that change, and fails if
 faults: setup ## Brings about everything that may go wrong, and prints a table; ARGS=words for some, ARGS=--write for the manual
 	$(CARGO) test --features failpoints --test faults -- $(ARGS)
 
+.PHONY: test-monitoring
+test-monitoring: check-monitoring ## Raises and clears each alert on a real Prometheus, and asks every panel of the dashboards for data
+	$(CARGO) test --test monitoring $(ARGS)
+
 .PHONY: check-monitoring
-check-monitoring: setup ## Checks the rules and their unit tests, in seconds
+check-monitoring: setup ## Checks the rules, their unit tests and the dashboards, in seconds
 	@scripts/setup.sh monitoring
 	cd packaging/prometheus && promtool check config prometheus.yml && promtool test rules tests/*.yml
+	python3 packaging/grafana/dashboards.py --check
+	node packaging/grafana/typecheck/check.mjs
 
 .PHONY: test-all
-test-all: test test-garage check-monitoring faults ## Runs all tests, also those too slow for each change
+test-all: test test-garage test-monitoring faults ## Runs all tests, also those too slow for each change
 	$(MAKE) soak MINUTES=5
 
 .PHONY: garage

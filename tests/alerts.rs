@@ -1,4 +1,4 @@
-//! Rules, runbook and manual speak of the same alerts and metrics.
+//! Rules, runbook, dashboards and manual speak of the same alerts and metrics.
 
 #![allow(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
 
@@ -55,11 +55,14 @@ fn each_alert_has_a_section_in_the_runbook_and_a_test_that_raises_and_clears_it(
 }
 
 #[test]
-fn rules_ask_for_metrics_that_are_served() {
+fn rules_and_dashboards_ask_for_metrics_that_are_served() {
     let served = metrics(&read("docs/METRICS.md"));
     let mut asked = BTreeSet::new();
     for rules in ["alerts.yml", "recording.yml"] {
         asked.extend(metrics(&read(&format!("packaging/prometheus/rules/{rules}"))));
+    }
+    for dashboard in ["overview", "pipeline", "catalog", "host"] {
+        asked.extend(metrics(&read(&format!("packaging/grafana/dashboards/{dashboard}.json"))));
     }
     let unknown: Vec<&String> = asked.difference(&served).collect();
     assert!(asked.len() > 20 && unknown.is_empty(), "{unknown:?}");
