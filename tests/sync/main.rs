@@ -21,6 +21,7 @@ mod daemon_credentials;
 mod daemon_drift;
 mod daemon_files;
 mod daemon_held;
+mod daemon_json_log;
 mod daemon_life;
 mod daemon_metrics;
 mod daemon_model;
