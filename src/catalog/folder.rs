@@ -187,6 +187,24 @@ pub async fn set_state(
     Ok(())
 }
 
+/// As [`set_state`], as long as this agent is the folder's holder: whoever has no lock can't say how another's folder stands.
+///
+/// # Errors
+/// If the catalog can't be written to.
+pub async fn set_own_state(
+    catalog: &Catalog,
+    folder: FolderId,
+    agent: &str,
+    state: FolderState,
+    reason: Option<&str>,
+) -> Result<(), CatalogError> {
+    let sql = "UPDATE portail.folder SET state = $3, state_reason = $4, state_since = now()
+         WHERE id = $1 AND agent = $2 AND (state, state_reason) IS DISTINCT FROM ($3, $4)";
+    let reason = reason.map(|reason| reason.replace('\0', "\u{fffd}"));
+    catalog.query("record the folder's state", sql, &[&folder.0, &agent, &state.as_str(), &reason]).await?;
+    Ok(())
+}
+
 /// Begins a pass: gives it a number, and empties the spool that an earlier one may have left.
 ///
 /// # Errors

@@ -88,8 +88,9 @@ async fn suspend(folder: &Supervised, state: FolderState, reason: &str) {
     let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
     let known = crate::catalog::folder::find(&worlds.catalog, &worlds.endpoint, bucket, prefix).await;
     if let Ok(Some(record)) = known {
-        // Whoever holds the lock is the one to say how the folder stands.
-        let _ = crate::catalog::folder::set_state(&worlds.catalog, record.id, state, Some(reason)).await;
+        // Another agent that has taken the folder over is the one to say how it stands.
+        let _ =
+            crate::catalog::folder::set_own_state(&worlds.catalog, record.id, &worlds.agent, state, Some(reason)).await;
     }
 }
 

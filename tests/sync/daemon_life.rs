@@ -40,6 +40,25 @@ async fn a_stand_by_takes_over_within_seconds_after_the_first_is_killed() {
 }
 
 #[tokio::test]
+async fn a_stand_by_whose_folder_is_missing_says_nothing_of_the_folder_of_the_one_that_writes() {
+    let first = by_events().await;
+    first.write("a", "a");
+    let running = Daemon::settled(&first).await;
+    let mut second = first.beside("agent-2");
+    second.sync = first.sync.clone();
+    fs::remove_dir(&second.root).unwrap();
+    let missing = Daemon::start(&second).await;
+    let folder = missing.until_state("suspended").await;
+    assert!(folder["reason"].as_str().unwrap().contains(second.root.to_str().unwrap()), "{folder}");
+    // It has had its say by now.
+    missing.stop().await;
+    let state = "SELECT state FROM portail.folder WHERE agent = 'agent-1'";
+    assert_eq!(first.db.value(state).await, "in_sync");
+    assert_eq!(first.db.count("SELECT count(*) FROM portail.notice").await, 0);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_reload_adds_and_removes_folders_and_refuses_what_is_invalid() {
     let mut agent = by_events().await;
     agent.prefix = "one/".to_owned();
