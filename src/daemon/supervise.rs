@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::lock::{self, Attempt, WriterLock};
+use crate::catalog::{self, CatalogError};
 use crate::config::settings::SyncSettings;
 use crate::daemon::active::{self, Activity};
 use crate::daemon::events::Events;
@@ -71,7 +72,8 @@ pub async fn supervise(folder: Supervised, cancel: CancellationToken) -> Result<
                 if folder.live.set(state, Some(reason.clone())) {
                     tracing::error!(folder = %name, "the folder `{name}` is {}: failed to {reason}", state.as_str());
                 }
-                suspend(&folder, state, &reason).await;
+                // Where the catalog is away, it hears of it when it is back.
+                let _ = suspend(&folder, state, &reason).await;
             }
         }
         tokio::select! {
@@ -82,15 +84,15 @@ pub async fn supervise(folder: Supervised, cancel: CancellationToken) -> Result<
     Ok(())
 }
 
-/// Lets the catalog know, if it can be reached.
-async fn suspend(folder: &Supervised, state: FolderState, reason: &str) {
+/// Lets the catalog know how the folder stands. Another agent that has taken it over is the one to say how it stands.
+async fn suspend(folder: &Supervised, state: FolderState, reason: &str) -> Result<(), CatalogError> {
     let worlds = &folder.worlds;
     let (bucket, prefix) = (worlds.bucket.name(), worlds.folder.prefix.as_str());
-    let known = crate::catalog::folder::find(&worlds.catalog, &worlds.endpoint, bucket, prefix).await;
-    if let Ok(Some(record)) = known {
-        // Another agent that has taken the folder over is the one to say how it stands.
-        let _ =
-            crate::catalog::folder::set_own_state(&worlds.catalog, record.id, &worlds.agent, state, Some(reason)).await;
+    match catalog::folder::find(&worlds.catalog, &worlds.endpoint, bucket, prefix).await? {
+        Some(known) => {
+            catalog::folder::set_own_state(&worlds.catalog, known.id, &worlds.agent, state, Some(reason)).await
+        }
+        None => Ok(()),
     }
 }
 
@@ -104,7 +106,7 @@ async fn life(folder: &Supervised, cancel: &CancellationToken) -> Result<(), Syn
     // Trouble that the catalog could not be told of, since it was a part of it.
     let before = folder.live.now();
     if let (FolderState::Degraded | FolderState::Suspended, Some(reason)) = (before.state, &before.reason) {
-        suspend(folder, before.state, reason).await;
+        suspend(folder, before.state, reason).await?;
     }
     // A folder that was away counts as starting until its state is known.
     folder.live.set(FolderState::Starting, None);
