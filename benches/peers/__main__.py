@@ -110,7 +110,7 @@ def titles_of(bench: Bench) -> dict[str, str]:
         "W8": f"W8: {burst.files(bench):,} new files at once",
         "W9": "W9: idle, {:,} files in {:,} directories watched".format(*scale.idle_size(bench)),
         "W10": "W10: `rm -rf` of {:,} directories beside {:,} watched ones".format(*removal.size(bench)),
-        "W11": f"W11: presigned URLs from the link service, {urls.CLIENTS} clients, {urls.FILES:,} files",
+        "W11": f"W11: presigned URLs from the link service, {urls.CLIENTS} clients, {urls.files(bench):,} files",
     }
 
 

@@ -19,7 +19,6 @@ from measure import Meter, Result
 from processes import Background, free_port
 from tools import OURS
 
-FILES = 100_000
 CLIENTS = 16
 # A second, for the latencies.
 RATE = 500
@@ -35,9 +34,13 @@ class Heard:
     wrong: list[str] = field(default_factory=list)
 
 
+def files(bench: Bench) -> int:
+    return 10_000 if bench.quick else 100_000
+
+
 def urls(bench: Bench) -> Iterator[Result]:
     seconds = 5 if bench.quick else 20
-    root = generated.tree(bench, FILES // 10 if bench.quick else FILES, per_directory=100)
+    root = generated.tree(bench, files(bench), per_directory=100)
     paths = [path for path, _ in generated.paths(root)]
     # Nobody lists it, and nothing is asked of it: a URL is signed without the store.
     with ListingServer(iter(()), 0, generated.EMPTY) as server:

@@ -8,12 +8,10 @@ use super::browse::{FileLine, LINE, LINE_COLUMNS, to_line};
 use super::{Catalog, CatalogError};
 use crate::model::FolderId;
 
-/// Rows that are read on at first.
-const GLANCE: i64 = 1_000;
-/// Rows that are read on where many files match but not those that come next, or where there is no index.
+/// Rows that are read on at first: where one file in fifty matches, they fill a page of a hundred.
+const GLANCE: i64 = 5_000;
+/// Rows that are read on where there is no index, or the part is too short for it.
 const STRETCH: i64 = 20_000;
-/// Matches beyond a place that are sorted. Where there are more, the next ones are not far.
-const SORTED: i64 = 5_000;
 /// Three letters make the shortest piece that the index of names knows.
 const LETTERS: usize = 3;
 
@@ -105,10 +103,7 @@ pub async fn search(
     }
     let rest = Stretch { after: next.clone(), before: stretch.before.clone() };
     let missing = limit - i64::try_from(glance.files.len()).unwrap_or(0);
-    let more = match by_index(catalog, &rest, &pattern, missing).await? {
-        Some(found) => found,
-        None => read_on(catalog, &rest, &pattern, STRETCH, missing).await?,
-    };
+    let more = by_index(catalog, &rest, &pattern, missing).await?;
     let mut files = glance.files;
     files.extend(more.files);
     Ok(Found { files, next: more.next })
@@ -161,39 +156,27 @@ async fn read_on(
     Ok(Found { next: found.next.or(end), files: found.files })
 }
 
-/// Through the index of names. None if more match than can be sorted.
-async fn by_index(
-    catalog: &Catalog,
-    stretch: &Stretch,
-    pattern: &str,
-    limit: i64,
-) -> Result<Option<Found>, CatalogError> {
+/// Through the index of names.
+async fn by_index(catalog: &Catalog, stretch: &Stretch, pattern: &str, limit: i64) -> Result<Found, CatalogError> {
     let what = "search the files by name";
-    // The place is hidden from the index of paths, so that there is one way to go.
+    // Place and order are hidden from the index of paths, so that there is one way to go; and no more than they is read of all matches.
     let sql = format!(
-        "SELECT {LINE}, count(*) OVER () FROM (
-             SELECT * FROM portail.file
+        "SELECT {LINE} FROM (
+             SELECT id, folder_id + 0 AS folder, (path || '') COLLATE \"C\" AS place FROM portail.file
              WHERE name ILIKE $1 AND (folder_id + 0, path || '') > ($2::bigint, $3::text COLLATE \"C\")
                AND (folder_id + 0, path || '') < ($4::bigint, $5::text COLLATE \"C\")
-             LIMIT $6) f
-         ORDER BY f.folder_id, f.path COLLATE \"C\" LIMIT $7"
+             ORDER BY folder_id + 0, (path || '') COLLATE \"C\" LIMIT $6) s
+         CROSS JOIN LATERAL (SELECT * FROM portail.file WHERE id = s.id LIMIT 1) f ORDER BY s.folder, s.place"
     );
     let Stretch { after, before } = stretch;
     let answer = catalog
-        .query(
-            what,
-            &sql,
-            &[&pattern, &after.folder.0, &after.path, &before.folder.0, &before.path, &(SORTED + 1), &(limit + 1)],
-        )
+        .query(what, &sql, &[&pattern, &after.folder.0, &after.path, &before.folder.0, &before.path, &(limit + 1)])
         .await?;
     let mut files = Vec::with_capacity(answer.len());
     for row in &answer {
-        if catalog.column::<i64>(what, row, LINE_COLUMNS)? > SORTED {
-            return Ok(None);
-        }
         files.push(to_line(catalog, what, row)?);
     }
-    Ok(Some(cut(files, limit)))
+    Ok(cut(files, limit))
 }
 
 /// Whether the index of names is there.
