@@ -632,12 +632,14 @@ fn the_example_names_every_key() {
 #[test]
 fn the_manual_names_every_key_with_its_default() {
     let manual = include_str!("../docs/CONFIGURATION.md");
-    let (mut sections, mut named) = (Vec::new(), Vec::new());
+    let (mut sections, mut named, mut of_keys) = (Vec::new(), Vec::new(), false);
     for line in manual.lines() {
+        // What kinds of events there are stands in a table, too.
+        of_keys = line.starts_with("| key | default |") || of_keys && line.starts_with('|');
         if let Some(heading) = line.strip_prefix("## ") {
             // `[monitor]` and `[urls]` share one, and name their keys in full.
             sections = heading.split('`').filter(|part| part.starts_with('[')).collect();
-        } else if let Some(cells) = line.strip_prefix("| `").filter(|_| !sections.is_empty()) {
+        } else if let Some(cells) = line.strip_prefix("| `").filter(|_| of_keys && !sections.is_empty()) {
             let mut cells = cells.split(" | ");
             let key = cells.next().unwrap().trim_end_matches('`').to_owned();
             let key = match &sections[..] {
@@ -647,12 +649,22 @@ fn the_manual_names_every_key_with_its_default() {
             named.push((key, cells.next().unwrap_or_default().trim_matches(['`', ' ']).to_owned()));
         }
     }
-    let known = folder_with("").load().provenance;
+    let known = folder_with("[[notify]]\nurl = \"https://hooks.example.org/a\"").load().provenance;
     for entry in known.entries() {
         let key = format!("{} {}", entry.heading.trim_matches(['[', ']']), entry.key);
         let Some((_, default)) = named.iter().find(|(name, _)| *name == key) else { panic!("{key} is missing") };
-        let machine =
-            ["agent name", "log method", "s3 path_style", "s3 bucket", "folder name", "folder path", "folder bucket"];
+        let machine = [
+            "agent name",
+            "log method",
+            "s3 path_style",
+            "s3 bucket",
+            "folder name",
+            "folder path",
+            "folder bucket",
+            "notify url",
+            "notify name",
+            "notify events",
+        ];
         let shown = match &entry.shown {
             Shown::Quoted(text) => format!("\"{text}\""),
             Shown::Bare(text) => text.clone(),

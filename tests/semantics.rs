@@ -106,7 +106,8 @@ fn no_build_but_that_of_the_faults_has_fail_points() {
         .output()
         .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).unwrap();
-    let package = &metadata["packages"][0];
+    let mut packages = metadata["packages"].as_array().unwrap().iter();
+    let package = packages.find(|package| package["name"] == env!("CARGO_PKG_NAME")).unwrap();
     let features = package["features"].as_object().unwrap();
     assert!(features.contains_key("failpoints"));
     let leads_there = |list: &serde_json::Value| list.to_string().contains("fail");
