@@ -139,7 +139,7 @@ pub static OVERFLOWS: Metric = metric(
 /// Directories.
 pub static WATCHES: Metric =
     metric("agent_portail_watches", Kind::Gauge, "directories", &["folder"], "Directories with a watch.");
-/// See [`STATES`].
+/// One series a state, 1 for the one that the folder is in.
 pub static FOLDER_STATE: Metric = metric(
     "agent_portail_folder_state",
     Kind::Gauge,
