@@ -100,11 +100,12 @@ async fn life(folder: &Supervised, cancel: &CancellationToken) -> Result<(), Syn
     let (root, seen) = open(folder).await?;
     let armed = arm(folder, &root).await?;
     folder.live.set_armed(true);
+    // Before it stands by, as it may for a moment because of a session of its own that has not ended yet.
+    let before = folder.live.now();
     let Some(lock) = stand_by(folder, cancel).await? else { return Ok(()) };
     folder.live.set_standby(None);
     folder.live.set_away(None);
     // Trouble that the catalog could not be told of, since it was a part of it.
-    let before = folder.live.now();
     if let (FolderState::Degraded | FolderState::Suspended, Some(reason)) = (before.state, &before.reason) {
         suspend(folder, before.state, reason).await?;
     }
