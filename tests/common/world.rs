@@ -42,6 +42,8 @@ pub struct World<'a> {
     rules: (bool, bool),
     /// Something was changed that no event tells of: in the bucket, in the catalog.
     drifted: bool,
+    /// GET answers with other ETags than PUT and listings do, as no store does: nothing can be brought back by the catalog.
+    pub confused: bool,
     /// Where a copy of the database server's files is.
     backup: Option<PathBuf>,
     overwritten: HashSet<String>,
@@ -81,6 +83,7 @@ impl<'a> World<'a> {
             random: StdRng::seed_from_u64(seed),
             rules: (false, false),
             drifted: false,
+            confused: false,
             backup: None,
             overwritten: HashSet::new(),
             foreign: BTreeMap::new(),
