@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq as _;
 
 use super::refusal::Refusal;
-use super::tokens::{Entry, Hash};
+use super::tokens::{Entry, Hash, digest};
 use crate::model::{Scope, Scopes};
 
 /// Somebody whom the service knows.
@@ -58,9 +58,4 @@ impl Caller {
     pub fn need(&self, scope: Scope) -> Result<(), Refusal> {
         if self.may(scope) { Ok(()) } else { Err(Refusal::Forbidden(scope)) }
     }
-}
-
-fn digest(bytes: &[u8]) -> Hash {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).into()
 }

@@ -157,7 +157,12 @@ pub fn hash_of(token: &SecretString) -> Hash {
 
 /// As [`hash_of`], of a token that somebody has sent.
 pub fn hash(token: &str) -> Hash {
-    Sha256::digest(token.as_bytes()).into()
+    digest(token.as_bytes())
+}
+
+/// SHA-256.
+pub(super) fn digest(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
 }
 
 /// Whether it could be the token of a link, as this program makes them.
